@@ -118,7 +118,7 @@ impl Session {
     }
 
     /// `PMI_Finalize`. Dropping a session without it means that the rank died.
-    pub fn finalize(self) -> Result<(), Error> {
+    pub fn finalize(&self) -> Result<(), Error> {
         todo!()
     }
 }
