@@ -2,7 +2,14 @@
 //! deadlines and events come out. See `ARCHITECTURE.md` for the idea and the formats.
 #![forbid(unsafe_code)]
 
+pub mod datagram;
+pub mod exchange;
+pub mod key;
 pub mod limits;
+pub mod log;
 pub mod mapping;
+pub mod pace;
 pub mod ranks;
+pub mod received;
 pub mod record;
+pub mod server;

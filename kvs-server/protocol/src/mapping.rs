@@ -64,7 +64,9 @@ mod tests {
     #[test]
     fn the_vector_repeats_and_nonsense_is_refused() {
         assert_eq!(parse_mapping("(vector,(0,2,1))", 5), Some(vec![0, 1, 0, 1, 0]));
-        for text in ["", "(vector)", "(vector,())", "(vector,(0,1))", "(vector,(0,0,1))", "(vector,(0,1,1)"] {
+        for text in
+            ["", "(vector)", "(vector,())", "(vector,(0,1))", "(vector,(0,0,1))", "(vector,(0,1,1)"]
+        {
             assert_eq!(parse_mapping(text, 2), None, "{text}");
         }
     }

@@ -140,10 +140,14 @@ mod tests {
 
     #[test]
     fn space_names_are_found_again_and_others_refused() {
-        for space in [0, space_number(0, 0), space_number(7, 12), space_number(SIZE_MAX - 1, u32::MAX)] {
+        for space in
+            [0, space_number(0, 0), space_number(7, 12), space_number(SIZE_MAX - 1, u32::MAX)]
+        {
             assert_eq!(space_of_name("job", space_name("job", space).as_bytes()), Some(space));
         }
-        for name in ["", "jo", "jobx", "job.", "job.1", "job.1.", "job.01.1", "job.1.2.3", "job.-1.0"] {
+        for name in
+            ["", "jo", "jobx", "job.", "job.1", "job.1.", "job.01.1", "job.1.2.3", "job.-1.0"]
+        {
             assert_eq!(space_of_name("job", name.as_bytes()), None, "{name}");
         }
     }

@@ -1,0 +1,399 @@
+//! The node state machine: one exchange of a delegate with the server.
+//!
+//! A delegate makes an `Exchange` for one goal (join, a barrier, leave, abort), sends what `transmit` seals
+//! whenever `due` has come, feeds it what it receives, writes the down-log bytes that `handle` hands back to
+//! the board, and stops at the first `outcome`.
+
+use crate::datagram::{
+    DEAD, Datagram, Header, Kind, Outbox, PRIVATE, REFUSED, WANT_ACK, decode, decode_reason,
+    encode_hello, encode_reason,
+};
+use crate::key::{Direction, Keys};
+use crate::limits::{RANGE_LEN, RANGES_MAX, RETRANSMIT_FIRST_US, WINDOW_MAX, WINDOW_MIN};
+use crate::pace::{Micros, Pace};
+use crate::ranks::{RankRange, RankRanges};
+use crate::received::Received;
+
+/// How long to wait for the rest of a burst before asking for what is missing.
+const PATIENCE_US: Micros = RETRANSMIT_FIRST_US / 4;
+
+/// Where datagrams come from and go to.
+pub trait Peer: Copy + Eq + std::fmt::Debug {
+    /// Longest body worth sending there.
+    fn body_max(&self) -> usize;
+}
+
+impl Peer for std::net::SocketAddr {
+    fn body_max(&self) -> usize {
+        if self.ip().to_canonical().is_loopback() {
+            crate::limits::LOOPBACK_BODY_MAX
+        } else {
+            crate::limits::PATH_BODY_MAX
+        }
+    }
+}
+
+/// What the delegate wants from the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Introduce the node and get epoch 0.
+    Join,
+    /// Pass the barrier of the exchange's epoch.
+    Barrier,
+    /// Say that ranks have finalized.
+    Leave,
+    /// End the job.
+    Abort {
+        /// The exit code that the job shall have.
+        code: i32,
+        /// A line for the user.
+        text: String,
+        /// The rank did not ask for it: a peer found it dead.
+        dead: bool,
+    },
+}
+
+/// Who the node is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Keys of the job.
+    pub keys: Keys,
+    /// Number of the process group (`key::group_number`).
+    pub group: u64,
+    /// Number of the node.
+    pub node: u64,
+    /// Size of the process group as the node was told.
+    pub size: u32,
+    /// The node's host name.
+    pub host: String,
+    /// Is the board private to one process?
+    pub private: bool,
+}
+
+/// Where the board stands when the exchange begins.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The barrier to pass, 0 to join.
+    pub epoch: u32,
+    /// Ranks the exchange speaks for.
+    pub ranks: RankRanges,
+    /// Up-log bytes below this are with the server already.
+    pub up_base: u64,
+    /// Up-log bytes below this belong to the arrivals.
+    pub up_end: u64,
+    /// Down-log bytes below this are on the board.
+    pub visible: u64,
+}
+
+/// How an exchange ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The epoch is open, and all bytes below the mark have been handed over.
+    Opened {
+        /// The epoch's mark.
+        mark: u64,
+    },
+    /// The server has taken note.
+    Acknowledged,
+    /// The group is over, or this node is refused.
+    Fault {
+        /// Exit code for the job.
+        code: i32,
+        /// The rank at fault, if there is one.
+        rank: Option<u32>,
+        /// What happened.
+        text: String,
+        /// Only this node is turned away.
+        refused: bool,
+    },
+    /// The server has not said a word for `SILENCE_MAX_US`.
+    Silent,
+}
+
+/// Reads up-log bytes from the board: appends `len` bytes at `offset` to the buffer.
+pub type ReadUp<'a> = dyn FnMut(u64, usize, &mut Vec<u8>) + 'a;
+
+/// One exchange.
+#[derive(Clone, Debug)]
+pub struct Exchange<P> {
+    identity: Identity,
+    goal: Goal,
+    epoch: u32,
+    servers: Vec<P>,
+    ranks: RankRanges,
+    up_acked: u64,
+    up_confirmed: bool,
+    up_end: u64,
+    window: u64,
+    down: Received,
+    mark: Option<u64>,
+    asked: u64,
+    incarnation: u32,
+    greet: bool,
+    tries: u32,
+    pace: Pace,
+    outcome: Option<Outcome>,
+}
+
+impl<P: Peer> Exchange<P> {
+    /// An exchange that is due at once. `servers` are all addresses of one server; the first to answer is
+    /// kept. `seed` only spreads retransmissions.
+    pub fn new(
+        identity: Identity,
+        servers: Vec<P>,
+        goal: Goal,
+        start: Start,
+        now: Micros,
+        seed: u64,
+    ) -> Self {
+        Exchange {
+            identity,
+            goal,
+            epoch: start.epoch,
+            servers,
+            ranks: start.ranks,
+            up_acked: start.up_base,
+            up_confirmed: false,
+            up_end: start.up_end,
+            window: WINDOW_MAX,
+            down: Received::new(start.visible),
+            mark: None,
+            asked: 0,
+            incarnation: 0,
+            greet: false,
+            tries: 0,
+            pace: Pace::new(now, seed),
+            outcome: None,
+        }
+    }
+
+    /// More ranks of the node have arrived while the exchange was in flight.
+    pub fn extend(&mut self, ranks: RankRanges, up_end: u64, now: Micros) {
+        if ranks != self.ranks || up_end != self.up_end {
+            (self.ranks, self.up_end) = (ranks, up_end);
+            self.pace.progress(now, 0);
+        }
+    }
+
+    /// The addresses in use: one as soon as the server has answered.
+    pub fn servers(&self) -> &[P] {
+        &self.servers
+    }
+
+    /// When to call `transmit` next.
+    pub fn due(&self) -> Micros {
+        self.pace.due().min(self.pace.silent_at())
+    }
+
+    /// How it ended, once it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// How often something has been sent again because no answer came.
+    pub fn retransmissions(&self) -> u32 {
+        self.tries.saturating_sub(1)
+    }
+
+    /// Seals all that is due at `now`.
+    pub fn transmit(&mut self, now: Micros, read_up: &mut ReadUp, out: &mut Outbox<P>) {
+        if now >= self.pace.silent_at() {
+            self.outcome.get_or_insert(Outcome::Silent);
+        }
+        if self.outcome.is_some() || now < self.pace.due() {
+            return;
+        }
+        if self.tries > 0 {
+            self.window = (self.window / 2).max(WINDOW_MIN);
+        }
+        match (&self.goal, self.mark) {
+            (_, Some(mark)) => self.send_pull(mark, out),
+            (Goal::Join, None) => self.send_hello(out),
+            (Goal::Barrier, None) => self.send_up(read_up, out),
+            (Goal::Leave, None) => self.send_leave(out),
+            (Goal::Abort { .. }, None) => self.send_abort(out),
+        }
+        self.tries += 1;
+        self.pace.sent(now);
+    }
+
+    fn header(&self, kind: Kind, flags: u8) -> Header {
+        let Identity { group, node, .. } = self.identity;
+        let (epoch, mark) = (self.epoch, self.up_end);
+        Header { kind, flags, group, node, offset: 0, mark, epoch, incarnation: 0 }
+    }
+
+    fn send(&self, header: &Header, ranges: &[RankRange], bytes: &[u8], out: &mut Outbox<P>) {
+        for server in &self.servers {
+            out.push(*server, &self.identity.keys, header, ranges, bytes);
+        }
+    }
+
+    fn body_max(&self) -> usize {
+        self.servers.iter().map(Peer::body_max).min().unwrap_or(crate::limits::PATH_BODY_MAX)
+    }
+
+    fn send_hello(&self, out: &mut Outbox<P>) {
+        let flags = if self.identity.private { PRIVATE } else { 0 };
+        let body = encode_hello(self.identity.size, &self.identity.host);
+        let ranges = self.ranks.as_slice();
+        self.send(
+            &self.header(Kind::Hello, flags),
+            &ranges[..ranges.len().min(RANGES_MAX)],
+            &body,
+            out,
+        );
+    }
+
+    fn send_up(&mut self, read_up: &mut ReadUp, out: &mut Outbox<P>) {
+        if std::mem::take(&mut self.greet) {
+            self.send_hello(out);
+        }
+        let mut pieces = self.ranks.as_slice().chunks(RANGES_MAX);
+        let first = pieces.next().unwrap_or(&[]);
+        let to = self.up_end.min(self.up_acked + self.window);
+        let last_flags = if self.tries > 0 || to < self.up_end { WANT_ACK } else { 0 };
+        let step = self.body_max() - first.len() * RANGE_LEN;
+        let mut bytes = Vec::new();
+        let mut offset = self.up_acked;
+        loop {
+            let len = (to - offset).min(step as u64);
+            bytes.clear();
+            read_up(offset, len as usize, &mut bytes);
+            let flags = if offset + len == to { last_flags } else { 0 };
+            self.send(&Header { offset, ..self.header(Kind::Up, flags) }, first, &bytes, out);
+            offset += len;
+            if offset >= to {
+                break;
+            }
+        }
+        for ranges in pieces {
+            self.send(&Header { offset, ..self.header(Kind::Up, 0) }, ranges, &[], out);
+        }
+    }
+
+    fn send_pull(&mut self, mark: u64, out: &mut Outbox<P>) {
+        let Some((from, to)) = self.down.gap(mark) else { return };
+        let to = to.min(from + self.window);
+        self.asked = to;
+        self.send(&Header { offset: from, mark: to, ..self.header(Kind::Pull, 0) }, &[], &[], out);
+    }
+
+    fn send_leave(&self, out: &mut Outbox<P>) {
+        for ranges in self.ranks.as_slice().chunks(RANGES_MAX) {
+            self.send(&self.header(Kind::Leave, 0), ranges, &[], out);
+        }
+    }
+
+    fn send_abort(&self, out: &mut Outbox<P>) {
+        if let Goal::Abort { code, text, dead } = &self.goal {
+            let flags = if *dead { DEAD } else { 0 };
+            let ranges = self.ranks.as_slice();
+            let body = encode_reason(*code, text);
+            self.send(&self.header(Kind::Abort, flags), &ranges[..ranges.len().min(1)], &body, out);
+        }
+    }
+
+    /// Takes in a datagram. If it carries down-log bytes, returns their offset and the bytes, which the
+    /// caller must write to the board before it looks at the outcome.
+    pub fn handle<'d>(
+        &mut self,
+        now: Micros,
+        from: P,
+        datagram: &'d [u8],
+    ) -> Option<(u64, &'d [u8])> {
+        let datagram = decode(&self.identity.keys, Direction::Down, datagram).ok()?;
+        let header = datagram.header;
+        if (header.group, header.node) != (self.identity.group, self.identity.node) {
+            return None;
+        }
+        if self.outcome.is_some() || header.incarnation < self.incarnation {
+            return None;
+        }
+        self.servers = vec![from];
+        self.pace.heard(now);
+        self.notice_restart(header.incarnation);
+        match header.kind {
+            Kind::Fault => self.on_fault(&datagram),
+            Kind::Ack if header.epoch == self.epoch => self.on_ack(now, &header),
+            Kind::Release if header.epoch == self.epoch => return self.on_release(now, &datagram),
+            Kind::Data if header.epoch == self.epoch => return self.on_bytes(now, &datagram),
+            _ => {}
+        }
+        None
+    }
+
+    /// A restarted server has lost host names and whatever was not yet released.
+    fn notice_restart(&mut self, incarnation: u32) {
+        if self.incarnation != 0 && incarnation > self.incarnation {
+            self.greet = true;
+            self.up_confirmed = false;
+        }
+        self.incarnation = incarnation;
+    }
+
+    fn on_fault(&mut self, datagram: &Datagram) {
+        let Some((code, text)) = decode_reason(datagram.bytes) else { return };
+        let refused = datagram.header.flags & REFUSED != 0;
+        self.outcome = Some(Outcome::Fault { code, rank: datagram.rank(), text, refused });
+    }
+
+    fn on_ack(&mut self, now: Micros, header: &Header) {
+        match self.goal {
+            Goal::Leave | Goal::Abort { .. } => self.outcome = Some(Outcome::Acknowledged),
+            Goal::Barrier => self.on_up_ack(now, header.mark),
+            Goal::Join => {}
+        }
+    }
+
+    fn on_up_ack(&mut self, now: Micros, cursor: u64) {
+        let before = self.up_acked;
+        self.up_acked = if self.up_confirmed { before.max(cursor) } else { cursor };
+        self.up_confirmed = true;
+        if self.up_acked != before && self.up_acked < self.up_end {
+            self.grow_window();
+            self.tries = 0;
+            self.pace.progress(now, 0);
+        }
+    }
+
+    fn grow_window(&mut self) {
+        self.window = (self.window * 2).min(WINDOW_MAX);
+    }
+
+    fn on_release<'d>(&mut self, now: Micros, datagram: &Datagram<'d>) -> Option<(u64, &'d [u8])> {
+        if !matches!(self.goal, Goal::Join | Goal::Barrier) {
+            return None;
+        }
+        if self.mark.is_none() {
+            self.mark = Some(datagram.header.mark);
+            self.tries = 0;
+            let pushed = !datagram.bytes.is_empty();
+            self.pace.progress(now, if pushed { PATIENCE_US } else { 0 });
+        }
+        self.on_bytes(now, datagram)
+    }
+
+    fn on_bytes<'d>(&mut self, now: Micros, datagram: &Datagram<'d>) -> Option<(u64, &'d [u8])> {
+        let (mark, from) = (self.mark?, datagram.header.offset);
+        let to = from.checked_add(datagram.bytes.len() as u64)?;
+        let new = to <= mark && self.down.insert(from, to);
+        if self.down.upto() >= mark {
+            self.outcome = Some(Outcome::Opened { mark });
+        } else if new {
+            self.pull_on(now);
+        }
+        new.then_some((from, datagram.bytes))
+    }
+
+    /// Asks for the next window once this one is here, else waits a little for the rest of it.
+    fn pull_on(&mut self, now: Micros) {
+        self.tries = 0;
+        if self.asked > 0 && self.down.upto() >= self.asked {
+            self.grow_window();
+            self.pace.progress(now, 0);
+        } else {
+            self.pace.progress(now, PATIENCE_US);
+        }
+    }
+}

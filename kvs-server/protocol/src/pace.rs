@@ -1,0 +1,94 @@
+//! When to send again: exponential backoff with jitter, and how long the other side has been silent.
+
+use crate::limits::{RETRANSMIT_FIRST_US, RETRANSMIT_MAX_US, SILENCE_MAX_US};
+
+/// A point in time, in microseconds since an origin of the caller's choice. It never goes back.
+pub type Micros = u64;
+
+/// A small seeded generator (SplitMix64) for jitter; not for secrets.
+#[derive(Clone, Debug)]
+pub struct Jitter(u64);
+
+impl Jitter {
+    /// A generator whose sequence follows from `seed` alone.
+    pub fn new(seed: u64) -> Self {
+        Jitter(seed)
+    }
+
+    /// The next number of the sequence.
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number around `middle`, at most a quarter away from it.
+    pub fn around(&mut self, middle: u64) -> u64 {
+        middle - middle / 4 + self.draw() % (middle / 2 + 1)
+    }
+}
+
+/// The retransmission clock of one exchange.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    due: Micros,
+    interval: Micros,
+    heard: Micros,
+    jitter: Jitter,
+}
+
+impl Pace {
+    /// A clock that is due at once.
+    pub fn new(now: Micros, seed: u64) -> Self {
+        Pace { due: now, interval: RETRANSMIT_FIRST_US, heard: now, jitter: Jitter::new(seed) }
+    }
+
+    /// When to send next.
+    pub fn due(&self) -> Micros {
+        self.due
+    }
+
+    /// Something has been sent: the next time is a jittered interval away, which doubles.
+    pub fn sent(&mut self, now: Micros) {
+        self.due = now + self.jitter.around(self.interval);
+        self.interval = (self.interval * 2).min(RETRANSMIT_MAX_US);
+    }
+
+    /// The other side has spoken.
+    pub fn heard(&mut self, now: Micros) {
+        self.heard = self.heard.max(now);
+    }
+
+    /// Things move: send again `after` from now, and begin with short intervals.
+    pub fn progress(&mut self, now: Micros, after: Micros) {
+        self.interval = RETRANSMIT_FIRST_US;
+        self.due = now + after;
+    }
+
+    /// The time at which silence becomes an error.
+    pub fn silent_at(&self) -> Micros {
+        self.heard + SILENCE_MAX_US
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_double_up_to_their_limit_and_progress_resets_them() {
+        let mut pace = Pace::new(0, 1);
+        let mut now = 0;
+        for _ in 0..20 {
+            pace.sent(now);
+            assert!(pace.due() > now && pace.due() <= now + RETRANSMIT_MAX_US * 5 / 4);
+            now = pace.due();
+        }
+        pace.progress(now, 5);
+        assert_eq!(pace.due(), now + 5);
+        pace.sent(now);
+        assert!(pace.due() <= now + RETRANSMIT_FIRST_US * 5 / 4);
+    }
+}

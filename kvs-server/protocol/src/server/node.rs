@@ -1,0 +1,97 @@
+//! What the server knows of one node.
+
+use crate::limits::WINDOW_MAX;
+use crate::ranks::RankRanges;
+use crate::received::Received;
+
+/// One node of a group.
+#[derive(Debug)]
+pub(crate) struct Node<P> {
+    pub id: u64,
+    /// Where its last datagram came from.
+    pub peer: P,
+    pub host: Option<String>,
+    pub private: bool,
+    /// Up-log bytes [base, base + staged.len()) that are not in the log yet, with holes.
+    base: u64,
+    staged: Vec<u8>,
+    received: Received,
+    /// Up-log bytes below this belong to ranks that have arrived.
+    pub arrived_end: u64,
+}
+
+impl<P> Node<P> {
+    /// A node whose up-log is in the down-log up to `cursor`.
+    pub fn new(id: u64, peer: P, cursor: u64) -> Self {
+        Node {
+            id,
+            peer,
+            host: None,
+            private: false,
+            base: cursor,
+            staged: Vec::new(),
+            received: Received::new(cursor),
+            arrived_end: cursor,
+        }
+    }
+
+    /// The node's name in messages.
+    pub fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or("an unknown host")
+    }
+
+    /// How much of the up-log has come in without a gap.
+    pub fn cursor(&self) -> u64 {
+        self.received.upto()
+    }
+
+    /// Where the bytes begin that are not in the log yet.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Bytes that the arrived ranks add to the log.
+    pub fn pending(&self) -> u64 {
+        self.arrived_end - self.base
+    }
+
+    /// Keeps up-log bytes; false if they say nothing new. Bytes further ahead than a node may send are not
+    /// kept, so that nobody makes the server allocate without bound.
+    pub fn stage(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > self.cursor() + 2 * WINDOW_MAX || !self.received.insert(offset, end) {
+            return false;
+        }
+        let skip = self.base.saturating_sub(offset) as usize;
+        let at = offset.max(self.base) - self.base;
+        let needed = (end - self.base) as usize;
+        self.staged.resize(self.staged.len().max(needed), 0);
+        self.staged[at as usize..needed].copy_from_slice(&bytes[skip..]);
+        true
+    }
+
+    /// The bytes of the arrived ranks.
+    pub fn arrived_bytes(&self) -> &[u8] {
+        &self.staged[..self.pending() as usize]
+    }
+
+    /// The arrived bytes are in the log now.
+    pub fn logged(&mut self) {
+        self.staged.drain(..self.pending() as usize);
+        self.base = self.arrived_end;
+    }
+}
+
+/// Names of the hosts of `ranks`, each once, in rank order. `owners` has the index + 1 of each rank's node.
+pub(crate) fn hosts_of<P>(nodes: &[Node<P>], owners: &[u32], ranks: &RankRanges) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    for rank in ranks.iter() {
+        let node = owners[rank as usize].checked_sub(1).map(|index| &nodes[index as usize]);
+        if let Some(host) = node.and_then(|node| node.host.clone())
+            && !hosts.contains(&host)
+        {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
