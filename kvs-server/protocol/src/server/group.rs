@@ -189,7 +189,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             return self.end_full(context, index, datagram);
         }
         let node = &mut self.nodes[index];
-        let mut news = node.stage(datagram.header.offset, datagram.bytes);
+        let mut news = node.stage(datagram.header.offset, datagram.bytes, datagram.header.mark);
         let complete = node.cursor() >= datagram.header.mark;
         if complete {
             node.arrived_end = node.arrived_end.max(datagram.header.mark);
@@ -261,7 +261,6 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             self.log.spec().ceiling
         );
         self.end(context, ranks.iter().next(), 1, &text);
-        self.answer_fault(context, index);
     }
 
     fn acknowledge(&self, context: &mut Context<P>, index: usize, about: &Header) {

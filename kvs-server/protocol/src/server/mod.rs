@@ -186,6 +186,11 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         Ok(())
     }
 
+    /// Is there a group of this name?
+    pub fn has_group(&self, name: &str) -> bool {
+        self.groups.contains_key(&group_number(name))
+    }
+
     /// Handles one datagram; answers and consequences go to `out` and `events`.
     pub fn handle(
         &mut self,
@@ -288,7 +293,8 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
     }
 }
 
-fn check(spec: &GroupSpec, puts: &[(String, String)]) -> Result<(), GroupError> {
+/// Are a group's name, size, ceiling and first pairs within their limits?
+pub fn check(spec: &GroupSpec, puts: &[(String, String)]) -> Result<(), GroupError> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"=;/".contains(&byte);
     if !(1..=JOB_NAME_MAX).contains(&spec.name.len()) || !spec.name.bytes().all(allowed) {
         return Err(GroupError::Name);

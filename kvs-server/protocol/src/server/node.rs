@@ -55,11 +55,12 @@ impl<P> Node<P> {
         self.arrived_end - self.base
     }
 
-    /// Keeps up-log bytes; false if they say nothing new. Bytes further ahead than a node may send are not
-    /// kept, so that nobody makes the server allocate without bound.
-    pub fn stage(&mut self, offset: u64, bytes: &[u8]) -> bool {
+    /// Keeps up-log bytes below `limit`; false if they say nothing new. Bytes further ahead than a node may
+    /// send are not kept, so that nobody makes the server allocate without bound.
+    pub fn stage(&mut self, offset: u64, bytes: &[u8], limit: u64) -> bool {
         let end = offset.saturating_add(bytes.len() as u64);
-        if end > self.cursor() + 2 * WINDOW_MAX || !self.received.insert(offset, end) {
+        let limit = limit.min(self.cursor() + 2 * WINDOW_MAX);
+        if end > limit || !self.received.insert(offset, end) {
             return false;
         }
         let skip = self.base.saturating_sub(offset) as usize;

@@ -1,0 +1,154 @@
+//! `pmi-kvs-server`: the key-value server of one parallel job.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use pmi_kvs_server::args::Args;
+use pmi_kvs_server::channel::Channel;
+use pmi_kvs_server::memory::LogFile;
+use pmi_kvs_server::serve::{Parts, Service};
+use pmi_kvs_server::udp::Udp;
+use pmi_kvs_server::{inherit, memory, sockets};
+use pmi_protocol::key::Secret;
+use pmi_protocol::log::GroupSpec;
+use pmi_protocol::server::Server;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.man {
+        let rendered = clap_mangen::Man::new(Args::command()).render(&mut io::stdout());
+        return if rendered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    start_tracing();
+    match serve(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("pmi-kvs-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `PMI_DEBUG` sends the server's log to standard error.
+fn start_tracing() {
+    let wanted =
+        std::env::var_os("PMI_DEBUG").is_some_and(|value| !value.is_empty() && value != "0");
+    let level = if wanted { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level).with_ansi(false).init();
+}
+
+fn serve(args: Args) -> io::Result<bool> {
+    let sockets = open_sockets(&args)?;
+    let addresses = reachable(&sockets)?;
+    let logs = LogFile::open(match args.log_fd {
+        Some(fd) => inherit::take(fd)?,
+        None => memory::create()?,
+    })?;
+    let channel = match args.control_fd {
+        Some(fd) => Channel::launcher(inherit::take(fd)?),
+        None => Channel::StandardOutput,
+    };
+    let secret = secret()?;
+    let (job, size) = (args.job.clone().unwrap_or_default(), args.size.unwrap_or_default());
+    let env_file =
+        args.env_file.clone().map(|path| EnvFile::write(path, &job, size, &secret, &addresses));
+    let _env_file = env_file.transpose()?;
+    let server = Server::new(&secret, logs.incarnation());
+    let ceiling = args.log_ceiling;
+    let signals = catch_signals()?;
+    let parts = Parts { server, logs, udp: Udp::new(sockets), channel, signals, ceiling };
+    let mut service = Service::new(parts)?;
+    service.add_group(GroupSpec { name: job, size, ceiling }, &args.put)?;
+    service.run(addresses)
+}
+
+fn open_sockets(args: &Args) -> io::Result<Vec<UdpSocket>> {
+    let ports = args.port_range.clone().unwrap_or(0..=0);
+    if !args.socket_fd.is_empty() {
+        return args.socket_fd.iter().map(|fd| sockets::adopt(inherit::take(*fd)?)).collect();
+    }
+    if args.bind.is_empty() {
+        return Ok(vec![sockets::bind_any(&ports)?]);
+    }
+    args.bind.iter().map(|address| bind(*address, &ports)).collect()
+}
+
+fn bind(address: std::net::IpAddr, ports: &sockets::PortRange) -> io::Result<UdpSocket> {
+    sockets::bind_udp(address, ports).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrNotAvailable => "; choose an address of this host",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot bind to {address}: {error}{advice}"))
+    })
+}
+
+fn reachable(sockets: &[UdpSocket]) -> io::Result<Vec<String>> {
+    let addresses = sockets.iter().map(sockets::reachable).collect::<io::Result<Vec<_>>>()?;
+    Ok(addresses.concat().iter().map(SocketAddr::to_string).collect())
+}
+
+/// The job's key from the environment, or a new one.
+fn secret() -> io::Result<Secret> {
+    match std::env::var("PMI_KVS_SECRET") {
+        Ok(text) => Secret::from_hex(&text).ok_or_else(|| {
+            io::Error::other(
+                "PMI_KVS_SECRET must have 64 hex digits; unset it to have a new key made",
+            )
+        }),
+        Err(_) => {
+            let mut bytes = [0; 32];
+            io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+            Ok(Secret::new(bytes))
+        }
+    }
+}
+
+fn catch_signals() -> io::Result<SignalFd> {
+    let set = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// The file with the environment of the ranks; removed with this value.
+struct EnvFile(PathBuf);
+
+impl EnvFile {
+    fn write(
+        path: PathBuf,
+        job: &str,
+        size: u32,
+        secret: &Secret,
+        addresses: &[String],
+    ) -> io::Result<Self> {
+        let mut file = create(&path)?;
+        let file_of = EnvFile(path);
+        let (addresses, secret) = (addresses.join(","), secret.to_hex());
+        writeln!(file, "export PMI_SIZE={size} PMI_KVS_JOB={job}")?;
+        writeln!(file, "export PMI_KVS_SERVER={addresses} PMI_KVS_SECRET={secret}")?;
+        Ok(file_of)
+    }
+}
+
+fn create(path: &Path) -> io::Result<std::fs::File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot create {}: {error}; name a new file", path.display()),
+        )
+    })
+}
+
+impl Drop for EnvFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
