@@ -1,0 +1,197 @@
+//! The delegate's socket: carries the datagrams of an exchange until it has an outcome.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pmi_protocol::datagram::Outbox;
+use pmi_protocol::exchange::{Exchange, Outcome};
+use pmi_protocol::limits::DATAGRAM_MAX;
+use pmi_protocol::pace::Micros;
+
+use super::Error;
+use crate::Delegate;
+
+/// Between two looks at the health of the ranks on this node.
+pub(super) const SWEEP: Duration = Duration::from_millis(250);
+
+/// What else has to be looked after while a delegate waits.
+pub(super) trait Watch {
+    /// Something woke the delegate, or its timer did.
+    fn look(&mut self, courier: &Courier, exchange: &mut Exchange<SocketAddr>)
+    -> Result<(), Error>;
+
+    /// Time for a look at the peers; the server has been silent for so long.
+    fn sweep(&mut self, silent: Duration) -> Result<(), Error>;
+
+    /// When to give up.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+/// A UDP socket with its buffers and its clock.
+pub(super) struct Courier {
+    socket: UdpSocket,
+    ipv6: bool,
+    port: u16,
+    servers: Vec<SocketAddr>,
+    origin: Instant,
+    buffer: Vec<u8>,
+    outbox: Outbox<SocketAddr>,
+}
+
+impl Courier {
+    /// Opens a socket from which all the server's addresses can be reached.
+    pub fn open(servers: &[SocketAddr]) -> Result<Courier, Error> {
+        let ipv6 = servers.iter().any(SocketAddr::is_ipv6);
+        let any: IpAddr = match ipv6 {
+            true => Ipv6Addr::UNSPECIFIED.into(),
+            false => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        });
+        let socket =
+            socket.map_err(|error| Error::System(format!("cannot open a UDP socket: {error}")))?;
+        let port = socket.local_addr().map_err(|error| Error::System(error.to_string()))?.port();
+        Ok(Courier {
+            socket,
+            ipv6,
+            port,
+            servers: servers.to_vec(),
+            origin: Instant::now(),
+            buffer: vec![0; DATAGRAM_MAX + 1],
+            outbox: Outbox::default(),
+        })
+    }
+
+    /// The socket's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The addresses to use: one as soon as the server has answered.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        self.servers.clone()
+    }
+
+    /// The exchange's time.
+    pub fn now(&self) -> Micros {
+        self.origin.elapsed().as_micros() as Micros
+    }
+
+    /// Wakes the delegate that waits on `port` of this host.
+    pub fn poke(&mut self, port: u16) -> Result<(), Error> {
+        self.send(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), &[]);
+        Ok(())
+    }
+
+    fn send(&self, to: SocketAddr, bytes: &[u8]) {
+        let to = match to {
+            SocketAddr::V4(v4) if self.ipv6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+            other => other,
+        };
+        if let Err(error) = self.socket.send_to(bytes, to) {
+            tracing::debug!(%error, %to, "a datagram could not be sent; it will be repeated");
+        }
+    }
+
+    /// Conducts an exchange to its outcome.
+    pub fn run(
+        &mut self,
+        exchange: &mut Exchange<SocketAddr>,
+        mut delegate: Option<&mut Delegate<'_>>,
+        watch: &mut impl Watch,
+    ) -> Result<Outcome, Error> {
+        let mut heard = Instant::now();
+        let mut sweep = heard + SWEEP;
+        loop {
+            self.transmit(exchange, delegate.as_deref());
+            if let Some(outcome) = exchange.outcome() {
+                self.servers = exchange.servers().to_vec();
+                return Ok(outcome.clone());
+            }
+            self.wait(exchange, sweep, watch.deadline())?;
+            if self.receive(exchange, delegate.as_deref_mut())? {
+                heard = Instant::now();
+            }
+            if exchange.outcome().is_none() {
+                watch.look(self, exchange)?;
+                if Instant::now() >= sweep {
+                    watch.sweep(heard.elapsed())?;
+                    sweep = Instant::now() + SWEEP;
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, exchange: &mut Exchange<SocketAddr>, delegate: Option<&Delegate<'_>>) {
+        let mut read_up = |offset, len, out: &mut Vec<u8>| {
+            if let Some(delegate) = delegate {
+                delegate.up_read(offset, len, out);
+            }
+        };
+        exchange.transmit(self.now(), &mut read_up, &mut self.outbox);
+        self.outbox.iter().for_each(|(to, bytes)| self.send(to, bytes));
+        self.outbox.clear();
+    }
+
+    fn wait(
+        &self,
+        exchange: &Exchange<SocketAddr>,
+        sweep: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        let due = self.origin + Duration::from_micros(exchange.due());
+        let until = deadline.into_iter().fold(due.min(sweep), Instant::min);
+        let millis = until.saturating_duration_since(Instant::now()).as_millis() as u16 + 1;
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(millis)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(Error::System(format!("cannot wait for the server: {error}"))),
+        }
+    }
+
+    /// Takes in all that has come; true if any of it came from the server.
+    fn receive(
+        &mut self,
+        exchange: &mut Exchange<SocketAddr>,
+        mut delegate: Option<&mut Delegate<'_>>,
+    ) -> Result<bool, Error> {
+        let mut heard = false;
+        while exchange.outcome().is_none() {
+            let (len, from) = match self.receive_one() {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                Err(error) => return Err(Error::System(format!("cannot receive: {error}"))),
+            };
+            heard |= len > 0;
+            let piece = exchange.handle(
+                self.origin.elapsed().as_micros() as Micros,
+                from,
+                &self.buffer[..len],
+            );
+            if let (Some((offset, bytes)), Some(delegate)) = (piece, delegate.as_deref_mut()) {
+                delegate
+                    .down_write(offset, bytes)
+                    .map_err(|error| Error::Full(error.to_string()))?;
+            }
+        }
+        Ok(heard)
+    }
+
+    fn receive_one(&mut self) -> io::Result<Option<(usize, SocketAddr)>> {
+        match self.socket.recv_from(&mut self.buffer) {
+            Ok((len, from)) => {
+                Ok(Some((len, SocketAddr::new(from.ip().to_canonical(), from.port()))))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(None),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! The session of one rank with the key-value server of its job, through the board of its node.
+
+mod courier;
+mod error;
+mod puts;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
+use pmi_protocol::key::{Keys, Secret, group_number};
+use pmi_protocol::limits::{KEY_MAX, STALL_US, VALUE_MAX};
+use pmi_protocol::log::{CHUNK_OVERHEAD, MARK_OVERHEAD};
+use pmi_protocol::ranks::RankRanges;
+use pmi_protocol::record::{Record, RecordKind, space_name, space_number, space_of_name};
+
+use crate::{
+    Arrival, Board, BoardConfig, ClaimError, Delegate, Failure, Member, Slot, State, Wait,
+};
+use courier::{Courier, Watch};
+pub use error::Error;
+use puts::Puts;
+
+/// What a rank must know to join its job.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This process's rank.
+    pub rank: u32,
+    /// Number of ranks in the process group.
+    pub size: u32,
+    /// Job name, which is the default kvsname.
+    pub job: String,
+    /// The job's 256-bit key.
+    pub secret: [u8; 32],
+    /// Every address of the server; all are tried at once, the first to answer wins.
+    pub servers: Vec<SocketAddr>,
+    /// How many ranks of the group run on this node, where known. A hint.
+    pub local_size: Option<u32>,
+    /// Longest time that a call may wait; `None`: as long as progress is possible.
+    pub timeout: Option<Duration>,
+    /// Ceiling of the log in bytes.
+    pub log_ceiling: u64,
+    /// May the board be shared with other processes? `false` gives a private board.
+    pub share: bool,
+}
+
+/// How long a rank waits for its peers before it goes ahead as delegate with those who have arrived: short
+/// where nobody knows how many will come.
+const PATIENCE_UNKNOWN: Duration = Duration::from_millis(1);
+/// The same where the number is known: then it only serves to report stragglers and to find a dead delegate.
+const PATIENCE_KNOWN: Duration = Duration::from_millis(250);
+/// Between two looks at the delegate's health by those who wait.
+const PATIENCE_LATER: Duration = Duration::from_secs(1);
+/// Longest time that `PMI_Abort` waits for the server.
+const ABORT_LIMIT: Duration = Duration::from_secs(2);
+/// Longest time that `PMI_Finalize` waits for the server. Nothing depends on its answer.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A rank's session. All methods may be called from any thread; barriers are taken one at a time.
+pub struct Session {
+    config: Config,
+    identity: Identity,
+    board: Board,
+    slot: Slot,
+    patience: Duration,
+    puts: Mutex<Puts>,
+    spaces: AtomicU32,
+    /// The next barrier. Held during a barrier.
+    barrier: Mutex<u32>,
+    courier: Mutex<Option<Courier>>,
+    finalized: AtomicBool,
+}
+
+/// A lock whose holder panicked still guards usable data here: every change is made in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    /// Joins the job: attaches to the board, or makes it, and greets the server unless a peer has done so.
+    pub fn join(config: Config) -> Result<Session, Error> {
+        let board = Board::open(&BoardConfig {
+            secret: &config.secret,
+            job: &config.job,
+            size: config.size,
+            local_size: config.local_size,
+            log_ceiling: config.log_ceiling,
+            share: config.share,
+        })
+        .map_err(|error| Error::System(format!("cannot make the node's board: {error}")))?;
+        let slot = board.claim(config.rank).map_err(|error| refusal(&config, error))?;
+        let session = Session::new(config, board, slot);
+        session.pass(0, Goal::Join)?;
+        Ok(session)
+    }
+
+    fn new(config: Config, board: Board, slot: Slot) -> Session {
+        let identity = Identity {
+            keys: Keys::derive(&Secret::new(config.secret)),
+            group: group_number(&config.job),
+            node: board.node_id(),
+            size: config.size,
+            host: host_name(),
+            private: board.is_private(),
+        };
+        let known = board.is_private() || config.local_size.is_some();
+        Session {
+            identity,
+            board,
+            slot,
+            patience: if known { PATIENCE_KNOWN } else { PATIENCE_UNKNOWN },
+            puts: Mutex::default(),
+            spaces: AtomicU32::new(0),
+            barrier: Mutex::new(1),
+            courier: Mutex::new(None),
+            finalized: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// The default kvsname.
+    pub fn kvsname(&self) -> &str {
+        &self.config.job
+    }
+
+    /// Is this the process that joined, and not a forked child of it? Costs no system call.
+    pub fn is_owner(&self) -> bool {
+        self.board.is_owner()
+    }
+
+    /// `PMI_KVS_Create`: makes a space and returns its kvsname, usable by all ranks at once.
+    pub fn create_space(&self) -> Result<String, Error> {
+        let space = space_number(self.config.rank, self.spaces.fetch_add(1, Ordering::Relaxed));
+        self.append(RecordKind::Create, space)?;
+        Ok(space_name(&self.config.job, space))
+    }
+
+    /// `PMI_KVS_Destroy`. The group's own space cannot be destroyed (`NoSuchSpace`).
+    pub fn destroy_space(&self, kvsname: &[u8]) -> Result<(), Error> {
+        let space = self.space(kvsname)?;
+        if space == 0 {
+            return Err(Error::NoSuchSpace);
+        }
+        lock(&self.puts).destroy(space);
+        self.append(RecordKind::Destroy, space)
+    }
+
+    fn append(&self, kind: RecordKind, space: u64) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        Record { kind, space, key: b"", value: b"" }.append_to(&mut bytes);
+        self.commit_bytes(&bytes)
+    }
+
+    /// The space of a kvsname, if it is one of this job's and has not been destroyed.
+    fn space(&self, kvsname: &[u8]) -> Result<u64, Error> {
+        if kvsname == self.config.job.as_bytes() {
+            return Ok(0);
+        }
+        let space = space_of_name(&self.config.job, kvsname).ok_or(Error::NoSuchSpace)?;
+        let unborn = space_number(self.config.rank, self.spaces.load(Ordering::Relaxed));
+        let mine = space >> 32 == unborn >> 32;
+        let destroyed = self.board.lookup(space, b"", |record| record.kind == RecordKind::Destroy)
+            == Some(true)
+            || lock(&self.puts).is_destroyed(space);
+        if destroyed || (mine && space >= unborn) { Err(Error::NoSuchSpace) } else { Ok(space) }
+    }
+
+    /// `PMI_KVS_Put`.
+    pub fn put(&self, kvsname: &[u8], key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let space = self.space(kvsname)?;
+        check_key(key)?;
+        if value.len() > VALUE_MAX {
+            return Err(Error::ValueLength);
+        }
+        lock(&self.puts).put(space, key, value);
+        Ok(())
+    }
+
+    /// `PMI_KVS_Commit`.
+    pub fn commit(&self, kvsname: &[u8]) -> Result<(), Error> {
+        let space = self.space(kvsname)?;
+        let mut puts = lock(&self.puts);
+        if let Some(bytes) = puts.pending(space) {
+            self.commit_bytes(bytes)?;
+            puts.committed(space);
+        }
+        Ok(())
+    }
+
+    fn commit_bytes(&self, bytes: &[u8]) -> Result<(), Error> {
+        let waiting = self.board.up_end().saturating_sub(self.board.up_base());
+        let overhead = CHUNK_OVERHEAD + MARK_OVERHEAD;
+        let length = self.board.visible() + waiting + bytes.len() as u64 + overhead;
+        if length > self.config.log_ceiling {
+            return Err(Error::Full(format!(
+                "{} bytes do not fit: the log has {} of at most {} bytes. Put less, or raise the ceiling \
+                 (PMI_KVS_LOG_CEILING, pmi-ssh -log-ceiling)",
+                bytes.len(),
+                length - bytes.len() as u64,
+                self.config.log_ceiling
+            )));
+        }
+        self.board.commit(&self.slot, bytes).map_err(|error| Error::Full(error.to_string()))
+    }
+
+    /// `PMI_KVS_Get`: calls `read` with the value.
+    pub fn get<R>(
+        &self,
+        kvsname: &[u8],
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, Error> {
+        let space = self.space(kvsname)?;
+        check_key(key)?;
+        if let Some(value) = lock(&self.puts).own(space, key) {
+            return Ok(read(value));
+        }
+        self.board.lookup(space, key, |record| read(record.value)).ok_or(Error::NoSuchKey)
+    }
+
+    /// The pair of a space that follows `cursor` (0: the first), with the cursor of the next; `None` at the end.
+    /// Calls `read` with key and value. The caller's own puts are seen as `get` sees them.
+    pub fn next_pair<R>(
+        &self,
+        kvsname: &[u8],
+        cursor: u64,
+        read: impl FnOnce(&[u8], &[u8]) -> R,
+    ) -> Result<Option<(u64, R)>, Error> {
+        /// Cursors from here on count the caller's own new keys.
+        const OWN: u64 = 1 << 63;
+        let space = self.space(kvsname)?;
+        let puts = lock(&self.puts);
+        let mut read = Some(read);
+        if cursor < OWN {
+            let found = self.board.next_record(space, cursor, |record| {
+                let value = puts.own(space, record.key).unwrap_or(record.value);
+                read.take().map(|read| read(record.key, value))
+            });
+            if let Some((next, Some(result))) = found {
+                return Ok(Some((next, result)));
+            }
+        }
+        let index = (cursor.max(OWN) - OWN) as usize;
+        let known = |key: &[u8]| self.board.lookup(space, key, |_| ()).is_some();
+        let own = puts.all_own(space).filter(|(key, _)| !known(key)).nth(index);
+        Ok(own.zip(read).map(|((key, value), read)| (OWN + index as u64 + 1, read(key, value))))
+    }
+
+    /// `PMI_Barrier`.
+    pub fn barrier(&self) -> Result<(), Error> {
+        let mut next = lock(&self.barrier);
+        self.pass(*next, Goal::Barrier)?;
+        *next += 1;
+        lock(&self.puts).released();
+        Ok(())
+    }
+
+    /// Waits until `epoch` is open, as delegate where it must.
+    fn pass(&self, epoch: u32, goal: Goal) -> Result<(), Error> {
+        let deadline = self.config.timeout.map(|limit| Instant::now() + limit);
+        let mut lead = goal == Goal::Join || self.arrive(epoch);
+        let mut patience = self.first_patience();
+        loop {
+            self.check_over()?;
+            if self.board.opened() > epoch {
+                return Ok(());
+            }
+            if let Some(delegate) = lead.then(|| self.board.try_lead(&self.slot)).flatten() {
+                self.with_courier(|courier| {
+                    self.conduct(courier, delegate, epoch, &goal, deadline)
+                })?;
+                continue;
+            }
+            match self.board.wait_opened(epoch, until(deadline, patience)) {
+                Wait::Opened => return Ok(()),
+                Wait::Failed => {}
+                Wait::Vacant => lead = true,
+                Wait::TimedOut => (lead, patience) = (true, PATIENCE_LATER),
+            }
+            check_deadline(deadline, epoch)?;
+        }
+    }
+
+    /// Enters the barrier. True if this rank should be the delegate.
+    fn arrive(&self, epoch: u32) -> bool {
+        let last = self.board.arrive(&self.slot, epoch) == Arrival::Last;
+        // Pairs with the fence in `lead`: either the delegate sees this arrival, or this rank sees its port.
+        fence(Ordering::SeqCst);
+        let port = self.board.delegate_port();
+        if port != 0 && (last || self.patience == PATIENCE_UNKNOWN) {
+            self.poke(port);
+        }
+        last
+    }
+
+    /// Wakes the delegate, which waits for the server, so that it looks at the arrivals again.
+    fn poke(&self, port: u16) {
+        if let Err(error) = self.with_courier(|courier| courier.poke(port)) {
+            tracing::debug!(%error, "the delegate could not be woken; it will look by itself");
+        }
+    }
+
+    /// The first patience, spread over the ranks so that not all lose it at once.
+    fn first_patience(&self) -> Duration {
+        self.patience + self.patience * (self.config.rank % 64) / 64
+    }
+
+    fn with_courier<R>(
+        &self,
+        act: impl FnOnce(&mut Courier) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut courier = lock(&self.courier);
+        match &mut *courier {
+            Some(courier) => act(courier),
+            none => act(none.insert(Courier::open(&self.config.servers)?)),
+        }
+    }
+
+    /// Conducts the exchange of an epoch for the whole board.
+    fn conduct(
+        &self,
+        courier: &mut Courier,
+        mut delegate: Delegate<'_>,
+        epoch: u32,
+        goal: &Goal,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        if self.board.opened() > epoch {
+            delegate.step_down();
+            return Ok(());
+        }
+        delegate.set_port(courier.port());
+        fence(Ordering::SeqCst);
+        let (ranks, up_end) = self.spoken_for(epoch);
+        let start = Start {
+            epoch,
+            ranks,
+            up_base: self.board.up_base(),
+            up_end,
+            visible: self.board.visible(),
+        };
+        let mut exchange = self.exchange(courier, goal.clone(), start);
+        let mut watch = BarrierWatch { session: self, epoch, deadline, up_end };
+        let outcome = courier.run(&mut exchange, Some(&mut delegate), &mut watch)?;
+        let up_end = watch.up_end;
+        self.conclude(outcome, delegate, epoch, up_end)
+    }
+
+    fn exchange(&self, courier: &Courier, goal: Goal, start: Start) -> Exchange<SocketAddr> {
+        let seed = self.identity.node ^ u64::from(start.epoch) << 32 ^ u64::from(self.config.rank);
+        Exchange::new(self.identity.clone(), courier.servers(), goal, start, courier.now(), seed)
+    }
+
+    /// The ranks that an exchange speaks for, and the end of their up-log.
+    fn spoken_for(&self, epoch: u32) -> (RankRanges, u64) {
+        match epoch {
+            0 => (RankRanges::from_ranks([self.config.rank]), 0),
+            _ => self.board.arrivals(epoch),
+        }
+    }
+
+    fn conclude(
+        &self,
+        outcome: Outcome,
+        mut delegate: Delegate<'_>,
+        epoch: u32,
+        up_end: u64,
+    ) -> Result<(), Error> {
+        match outcome {
+            Outcome::Opened { mark } => {
+                delegate.up_release(up_end);
+                delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))
+            }
+            Outcome::Fault { text, refused: true, .. } => Err(Error::Refused(text)),
+            Outcome::Fault { code, rank, text, .. } => {
+                self.board.fail(&Failure { code, rank, text });
+                self.check_over()
+            }
+            Outcome::Acknowledged | Outcome::Silent => Err(Error::Timeout(format!(
+                "no word from the server ({}): it is gone, or the network between is",
+                self.addresses()
+            ))),
+        }
+    }
+
+    fn addresses(&self) -> String {
+        self.config.servers.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    fn check_over(&self) -> Result<(), Error> {
+        match self.board.failure() {
+            None => Ok(()),
+            Some(failure) => Err(Error::Over(failure.text)),
+        }
+    }
+
+    /// A peer on this node that will never enter the barrier.
+    fn missed_member(&self, epoch: u32) -> Option<Member> {
+        let finalized = |member: &Member| epoch > 0 && member.state == State::Finalized;
+        self.board.casualty().or_else(|| self.board.members().into_iter().find(finalized))
+    }
+
+    /// The job is over, because others wait for this member.
+    fn report_casualty(&self, Member { rank, state, .. }: Member, epoch: u32) -> Error {
+        let text = match state {
+            State::Dead => format!("rank {rank} died without PMI_Finalize"),
+            _ => format!(
+                "rank {rank} has called PMI_Finalize while rank {} waits in barrier {epoch}: \
+                 all ranks must call PMI_Barrier equally often",
+                self.config.rank
+            ),
+        };
+        self.board.fail(&Failure { code: 1, rank: Some(rank), text: text.clone() });
+        self.tell_abort(rank, Goal::Abort { code: 1, text: text.clone(), dead: true });
+        Error::Over(text)
+    }
+
+    /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds.
+    pub fn abort(&self, code: i32, text: &str) {
+        let rank = self.config.rank;
+        let why = format!("rank {rank} called PMI_Abort with code {code}: {text}");
+        self.board.fail(&Failure { code, rank: Some(rank), text: why });
+        self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
+    }
+
+    fn tell_abort(&self, rank: u32, goal: Goal) {
+        self.tell(RankRanges::from_ranks([rank]), goal, ABORT_LIMIT);
+    }
+
+    /// Tells the server something over a socket of its own, since another thread may hold the courier.
+    fn tell(&self, ranks: RankRanges, goal: Goal, limit: Duration) {
+        let result = Courier::open(&self.config.servers).and_then(|mut courier| {
+            let start = Start { epoch: 0, ranks, up_base: 0, up_end: 0, visible: 0 };
+            let mut exchange = self.exchange(&courier, goal, start);
+            courier.run(&mut exchange, None, &mut Limit(Instant::now() + limit))
+        });
+        if let Err(error) = result {
+            tracing::debug!(%error, "the server did not take note");
+        }
+    }
+
+    /// `PMI_Finalize`. Dropping a session without it means that the rank died.
+    pub fn finalize(&self) -> Result<(), Error> {
+        if self.finalized.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let last = self.board.release(&self.slot);
+        if last && self.board.failure().is_none() {
+            let ranks = self.board.members().into_iter().map(|member| member.rank);
+            self.tell(RankRanges::from_ranks(ranks), Goal::Leave, LEAVE_LIMIT);
+        }
+        Ok(())
+    }
+}
+
+/// Looks after the barrier while its delegate waits for the server.
+struct BarrierWatch<'a> {
+    session: &'a Session,
+    epoch: u32,
+    deadline: Option<Instant>,
+    up_end: u64,
+}
+
+impl Watch for BarrierWatch<'_> {
+    fn look(
+        &mut self,
+        courier: &Courier,
+        exchange: &mut Exchange<SocketAddr>,
+    ) -> Result<(), Error> {
+        self.session.check_over()?;
+        check_deadline(self.deadline, self.epoch)?;
+        if self.epoch > 0 {
+            let (ranks, up_end) = self.session.board.arrivals(self.epoch);
+            self.up_end = up_end;
+            exchange.extend(ranks, up_end, courier.now());
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, silent: Duration) -> Result<(), Error> {
+        let stall = Duration::from_micros(STALL_US);
+        if silent >= stall && silent < stall + courier::SWEEP {
+            let addresses = self.session.addresses();
+            eprintln!(
+                "pmi: rank {}: no answer from the server at {addresses} yet",
+                self.session.config.rank
+            );
+        }
+        match self.session.missed_member(self.epoch) {
+            Some(member) => Err(self.session.report_casualty(member, self.epoch)),
+            None => Ok(()),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// Only watches the time.
+struct Limit(Instant);
+
+impl Watch for Limit {
+    fn look(&mut self, _: &Courier, _: &mut Exchange<SocketAddr>) -> Result<(), Error> {
+        check_deadline(Some(self.0), 0)
+    }
+
+    fn sweep(&mut self, _: Duration) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.0)
+    }
+}
+
+fn check_deadline(deadline: Option<Instant>, epoch: u32) -> Result<(), Error> {
+    if deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        return Ok(());
+    }
+    let what = if epoch == 0 { "the server".to_owned() } else { format!("barrier {epoch}") };
+    Err(Error::Timeout(format!("waiting for {what} took longer than PMI_TIMEOUT allows")))
+}
+
+/// `patience`, cut at the deadline.
+fn until(deadline: Option<Instant>, patience: Duration) -> Duration {
+    deadline.map_or(patience, |deadline| {
+        patience.min(deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    })
+}
+
+fn check_key(key: &[u8]) -> Result<(), Error> {
+    if (1..=KEY_MAX).contains(&key.len()) { Ok(()) } else { Err(Error::KeyLength) }
+}
+
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "an unnamed host".to_owned())
+}
+
+fn refusal(config: &Config, error: ClaimError) -> Error {
+    Error::Refused(format!("rank {} of job {}: {error}", config.rank, config.job))
+}

@@ -1,0 +1,99 @@
+//! A rank's own puts that are not in the log's visible part yet.
+
+use std::collections::{BTreeMap, HashSet};
+
+use pmi_protocol::record::{Record, RecordKind};
+
+struct Own {
+    value: Vec<u8>,
+    committed: bool,
+}
+
+/// What one rank has put since the last barrier.
+#[derive(Default)]
+pub(super) struct Puts {
+    /// Records of each space that wait for commit.
+    pending: BTreeMap<u64, Vec<u8>>,
+    /// The newest value of each own key: visible to the rank at once.
+    own: BTreeMap<u64, BTreeMap<Vec<u8>, Own>>,
+    destroyed: HashSet<u64>,
+}
+
+impl Puts {
+    pub fn put(&mut self, space: u64, key: &[u8], value: &[u8]) {
+        let pending = self.pending.entry(space).or_default();
+        Record { kind: RecordKind::Put, space, key, value }.append_to(pending);
+        let own = Own { value: value.to_vec(), committed: false };
+        self.own.entry(space).or_default().insert(key.to_vec(), own);
+    }
+
+    /// The records of a space that wait for commit.
+    pub fn pending(&self, space: u64) -> Option<&[u8]> {
+        self.pending.get(&space).map(Vec::as_slice)
+    }
+
+    /// The records of a space are in the up-log.
+    pub fn committed(&mut self, space: u64) {
+        self.pending.remove(&space);
+        self.own.entry(space).or_default().values_mut().for_each(|own| own.committed = true);
+    }
+
+    /// A barrier has been passed: the log now says what the committed keys are worth.
+    pub fn released(&mut self) {
+        for keys in self.own.values_mut() {
+            keys.retain(|_, own| !own.committed);
+        }
+        self.own.retain(|_, keys| !keys.is_empty());
+    }
+
+    /// The rank's own value of a key, if it is newer than the log.
+    pub fn own(&self, space: u64, key: &[u8]) -> Option<&[u8]> {
+        self.own.get(&space)?.get(key).map(|own| own.value.as_slice())
+    }
+
+    /// All own pairs of a space that are newer than the log, by key.
+    pub fn all_own(&self, space: u64) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let keys = self.own.get(&space).into_iter().flatten();
+        keys.map(|(key, own)| (key.as_slice(), own.value.as_slice()))
+    }
+
+    /// Forgets a space.
+    pub fn destroy(&mut self, space: u64) {
+        self.pending.remove(&space);
+        self.own.remove(&space);
+        self.destroyed.insert(space);
+    }
+
+    pub fn is_destroyed(&self, space: u64) -> bool {
+        self.destroyed.contains(&space)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_puts_are_seen_until_the_log_has_them() {
+        let mut puts = Puts::default();
+        puts.put(0, b"k", b"1");
+        puts.put(0, b"k", b"2");
+        assert_eq!(puts.own(0, b"k"), Some(&b"2"[..]));
+        puts.released();
+        assert_eq!(puts.own(0, b"k"), Some(&b"2"[..]), "not committed: the log does not have it");
+        puts.committed(0);
+        assert!(puts.pending(0).is_none());
+        puts.put(0, b"later", b"3");
+        puts.released();
+        assert_eq!((puts.own(0, b"k"), puts.own(0, b"later")), (None, Some(&b"3"[..])));
+        assert_eq!(puts.all_own(0).count(), 1);
+    }
+
+    #[test]
+    fn a_destroyed_space_is_forgotten() {
+        let mut puts = Puts::default();
+        puts.put(7, b"k", b"1");
+        puts.destroy(7);
+        assert!(puts.is_destroyed(7) && puts.pending(7).is_none() && puts.own(7, b"k").is_none());
+    }
+}

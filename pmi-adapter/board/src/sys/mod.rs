@@ -1,0 +1,7 @@
+//! The system calls of the board, each behind a safe function.
+
+pub mod fork;
+pub mod futex;
+pub mod locks;
+pub mod memory;
+pub mod random;

@@ -1,0 +1,108 @@
+//! The up-log's bookkeeping: a ring with absolute offsets that only ever grow.
+//!
+//! ```text
+//!   room <= base <= end <= room + capacity
+//! ```
+//!
+//! Records are written beyond `end` under a [`Latch`] and become visible all at once when `end` moves; a
+//! process that dies before leaves nothing. `base` is where the delegate reads next. The pages of `[room,
+//! base)` go back to the kernel before `room` moves, because writers may use them again from then on.
+
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use crate::kernel::{Holder, Kernel, Word};
+use crate::latch::{Held, Latch};
+use crate::turnstile::Lead;
+
+/// Bytes of the ring. Sparse: only what is in flight takes memory. Rank processes that put more than this
+/// between two barriers make the delegate ship in between.
+pub const CAPACITY: u64 = 64 << 20;
+
+/// Pages are given back in pieces of this size: each costs a system call and a page fault for the next lap.
+pub const RECLAIM: u64 = 1 << 20;
+
+const _: () = {
+    assert!(CAPACITY % RECLAIM == 0, "a piece never wraps around the end of the ring");
+    assert!(RECLAIM as usize >= 64 * pmi_protocol::limits::RECORD_MAX, "there is always room for records");
+};
+
+/// The up-log cannot take the records until the server has got some of the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpLogFull {
+    /// Bytes that were to be committed.
+    pub wanted: u64,
+    /// Bytes that would have fitted.
+    pub room: u64,
+}
+
+impl std::fmt::Display for UpLogFull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let UpLogFull { wanted, room } = self;
+        write!(
+            f,
+            "the node's up-log has {room} bytes left, {wanted} are needed: \
+             commit less at once, or pass a barrier in between"
+        )
+    }
+}
+
+impl std::error::Error for UpLogFull {}
+
+/// The ring's words. All zero is the empty ring.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct UpLog<W32 = AtomicU32, W64 = AtomicU64> {
+    latch: Latch<W32>,
+    reserved: u32,
+    end: W64,
+    reserved2: [u64; 6],
+    base: W64,
+    room: W64,
+    reserved3: [u64; 6],
+}
+
+impl<W32: Word<u32>, W64: Word<u64>> UpLog<W32, W64> {
+    /// End of what is committed.
+    pub fn end(&self) -> u64 {
+        self.end.load(Acquire)
+    }
+
+    /// Start of what the server may still lack.
+    pub fn base(&self) -> u64 {
+        self.base.load(Acquire)
+    }
+
+    /// Commits `len` bytes that `write` puts at the offset it is told.
+    pub fn append(
+        &self,
+        me: Holder,
+        kernel: &impl Kernel<W32>,
+        len: u64,
+        write: impl FnOnce(&mut Held, u64),
+    ) -> Result<(), UpLogFull> {
+        let mut held = self.latch.lock(me, kernel);
+        let end = self.end.load(Acquire);
+        let room = self.room.load(Acquire) + CAPACITY - end;
+        if len <= room {
+            write(&mut held, end);
+            self.end.store(end + len, Release);
+        }
+        self.latch.unlock(held, kernel);
+        if len <= room { Ok(()) } else { Err(UpLogFull { wanted: len, room }) }
+    }
+
+    /// Gives up everything below `to`; `reclaim` returns whole pieces `[from, to)` of the ring to the kernel.
+    pub fn release(&self, _lead: &mut Lead, to: u64, reclaim: impl FnOnce(u64, u64)) {
+        let to = to.min(self.end());
+        if to <= self.base() {
+            return;
+        }
+        self.base.store(to, Release);
+        let (from, to) = (self.room.load(Acquire), to / RECLAIM * RECLAIM);
+        if to > from {
+            reclaim(from, to);
+            self.room.store(to, Release);
+        }
+    }
+}
