@@ -1,1 +1,12 @@
-//! Helpers for the tests.
+//! What the end-to-end tests share: the built programs, jobs with a hard time limit, and the check that a job
+//! has left nothing behind.
+
+pub mod artifacts;
+pub mod job;
+pub mod leftovers;
+pub mod tree;
+pub mod wait;
+
+pub use artifacts::{binary, c_program, ring_program, source_tree, venv};
+pub use job::{Job, Outcome, Running};
+pub use wait::until;

@@ -9,13 +9,18 @@ use crate::datagram::{
     encode_hello, encode_reason,
 };
 use crate::key::{Direction, Keys};
-use crate::limits::{RANGE_LEN, RANGES_MAX, RETRANSMIT_FIRST_US, WINDOW_MAX, WINDOW_MIN};
+use crate::limits::{
+    PATH_BODY_MAX, RANGE_LEN, RANGES_MAX, RETRANSMIT_FIRST_US, WINDOW_MAX, WINDOW_MIN,
+};
 use crate::pace::{Micros, Pace};
 use crate::ranks::{RankRange, RankRanges};
 use crate::received::Received;
 
 /// How long to wait for the rest of a burst before asking for what is missing.
 const PATIENCE_US: Micros = RETRANSMIT_FIRST_US / 4;
+
+/// Most rank ranges that are repeated in each datagram with up-log bytes: an eighth of the smallest body.
+const RANGES_BESIDE_BYTES: usize = PATH_BODY_MAX / 8 / RANGE_LEN;
 
 /// Where datagrams come from and go to.
 pub trait Peer: Copy + Eq + std::fmt::Debug {
@@ -171,6 +176,7 @@ impl<P: Peer> Exchange<P> {
     pub fn extend(&mut self, ranks: RankRanges, up_end: u64, now: Micros) {
         if ranks != self.ranks || up_end != self.up_end {
             (self.ranks, self.up_end) = (ranks, up_end);
+            self.tries = 0;
             self.pace.progress(now, 0);
         }
     }
@@ -182,7 +188,7 @@ impl<P: Peer> Exchange<P> {
 
     /// When to call `transmit` next.
     pub fn due(&self) -> Micros {
-        self.pace.due().min(self.pace.silent_at())
+        self.pace.due()
     }
 
     /// How it ended, once it has.
@@ -197,10 +203,12 @@ impl<P: Peer> Exchange<P> {
 
     /// Seals all that is due at `now`.
     pub fn transmit(&mut self, now: Micros, read_up: &mut ReadUp, out: &mut Outbox<P>) {
-        if now >= self.pace.silent_at() {
-            self.outcome.get_or_insert(Outcome::Silent);
-        }
         if self.outcome.is_some() || now < self.pace.due() {
+            return;
+        }
+        self.pace.excuse_lateness(now);
+        if now >= self.pace.silent_at() {
+            self.outcome = Some(Outcome::Silent);
             return;
         }
         if self.tries > 0 {
@@ -230,7 +238,7 @@ impl<P: Peer> Exchange<P> {
     }
 
     fn body_max(&self) -> usize {
-        self.servers.iter().map(Peer::body_max).min().unwrap_or(crate::limits::PATH_BODY_MAX)
+        self.servers.iter().map(Peer::body_max).min().unwrap_or(PATH_BODY_MAX)
     }
 
     fn send_hello(&self, out: &mut Outbox<P>) {
@@ -249,27 +257,37 @@ impl<P: Peer> Exchange<P> {
         if std::mem::take(&mut self.greet) {
             self.send_hello(out);
         }
-        let mut pieces = self.ranks.as_slice().chunks(RANGES_MAX);
-        let first = pieces.next().unwrap_or(&[]);
         let to = self.up_end.min(self.up_acked + self.window);
-        let last_flags = if self.tries > 0 || to < self.up_end { WANT_ACK } else { 0 };
-        let step = self.body_max() - first.len() * RANGE_LEN;
+        let sheets = self.sheets(to);
+        let wanted = if self.tries > 0 || to < self.up_end { WANT_ACK } else { 0 };
         let mut bytes = Vec::new();
-        let mut offset = self.up_acked;
-        loop {
-            let len = (to - offset).min(step as u64);
+        for (index, (offset, len, ranges)) in sheets.iter().enumerate() {
             bytes.clear();
-            read_up(offset, len as usize, &mut bytes);
-            let flags = if offset + len == to { last_flags } else { 0 };
-            self.send(&Header { offset, ..self.header(Kind::Up, flags) }, first, &bytes, out);
-            offset += len;
-            if offset >= to {
-                break;
-            }
+            read_up(*offset, *len, &mut bytes);
+            let flags = if index + 1 == sheets.len() { wanted } else { 0 };
+            let header = Header { offset: *offset, ..self.header(Kind::Up, flags) };
+            self.send(&header, ranges, &bytes, out);
         }
-        for ranges in pieces {
-            self.send(&Header { offset, ..self.header(Kind::Up, 0) }, ranges, &[], out);
+    }
+
+    /// What the datagrams of an `Up` burst that ends at `to` carry: offset, length, ranges. A few ranges go
+    /// with all bytes, so that the burst may arrive in any order; many would leave no room, and follow.
+    fn sheets(&self, to: u64) -> Vec<(u64, usize, &[RankRange])> {
+        let ranges = self.ranks.as_slice();
+        let few = ranges.len() <= RANGES_BESIDE_BYTES;
+        let beside = if few { ranges } else { &[] };
+        let step = self.body_max() - beside.len() * RANGE_LEN;
+        let mut sheets = Vec::new();
+        let mut offset = self.up_acked;
+        while offset < to {
+            let len = step.min((to - offset) as usize);
+            sheets.push((offset, len, beside));
+            offset += len as u64;
         }
+        if to == self.up_end && (sheets.is_empty() || !few) {
+            sheets.extend(ranges.chunks(RANGES_MAX).map(|ranges| (to, 0, ranges)));
+        }
+        sheets
     }
 
     fn send_pull(&mut self, mark: u64, out: &mut Outbox<P>) {
@@ -310,12 +328,16 @@ impl<P: Peer> Exchange<P> {
         if self.outcome.is_some() || header.incarnation < self.incarnation {
             return None;
         }
-        self.servers = vec![from];
+        // A replay may come from anywhere: only an address that was given can be the one to keep.
+        if self.servers.contains(&from) {
+            self.servers = vec![from];
+        }
         self.pace.heard(now);
         self.notice_restart(header.incarnation);
         match header.kind {
-            Kind::Fault => self.on_fault(&datagram),
-            Kind::Ack if header.epoch == self.epoch => self.on_ack(now, &header),
+            Kind::Fault if header.flags & REFUSED == 0 => self.on_fault(&datagram),
+            Kind::Fault if header.epoch == self.epoch => self.on_fault(&datagram),
+            Kind::Ack if header.epoch == self.epoch => self.on_ack(now, &datagram),
             Kind::Release if header.epoch == self.epoch => return self.on_release(now, &datagram),
             Kind::Data if header.epoch == self.epoch => return self.on_bytes(now, &datagram),
             _ => {}
@@ -338,16 +360,32 @@ impl<P: Peer> Exchange<P> {
         self.outcome = Some(Outcome::Fault { code, rank: datagram.rank(), text, refused });
     }
 
-    fn on_ack(&mut self, now: Micros, header: &Header) {
+    /// Takes in an Ack. Its flags name the kind that it answers: an Ack of an `Up` that comes late must not
+    /// end a `Leave` or an `Abort`, which the server may not have.
+    fn on_ack(&mut self, now: Micros, datagram: &Datagram) {
+        let answers = |kind: Kind| datagram.header.flags == kind as u8;
         match self.goal {
-            Goal::Leave | Goal::Abort { .. } => self.outcome = Some(Outcome::Acknowledged),
-            Goal::Barrier => self.on_up_ack(now, header.mark),
-            Goal::Join => {}
+            Goal::Leave if answers(Kind::Leave) => self.on_leave_ack(datagram),
+            Goal::Abort { .. } if answers(Kind::Abort) => {
+                self.outcome = Some(Outcome::Acknowledged);
+            }
+            Goal::Barrier => self.on_up_ack(now, datagram.header.mark),
+            _ => {}
+        }
+    }
+
+    /// Each `Leave` datagram is acknowledged with its ranks.
+    fn on_leave_ack(&mut self, datagram: &Datagram) {
+        let known = |rank: &u32| datagram.ranges().any(|r| (r.first..=r.last).contains(rank));
+        self.ranks = RankRanges::from_ranks(self.ranks.iter().filter(|rank| !known(rank)));
+        if self.ranks.is_empty() {
+            self.outcome = Some(Outcome::Acknowledged);
         }
     }
 
     fn on_up_ack(&mut self, now: Micros, cursor: u64) {
-        let before = self.up_acked;
+        // An exchange that a peer has taken over from may hear of more than it ever knew.
+        let (before, cursor) = (self.up_acked, cursor.min(self.up_end));
         self.up_acked = if self.up_confirmed { before.max(cursor) } else { cursor };
         self.up_confirmed = true;
         if self.up_acked != before && self.up_acked < self.up_end {

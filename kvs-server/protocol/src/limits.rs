@@ -85,6 +85,7 @@ pub const LOG_CEILING_MIN: u64 = 4 * 1024;
 const _: () = {
     assert!(JOB_NAME_MAX >= 128, "job names of schedulers fit");
     assert!(PATH_BODY_MAX >= RANGES_MAX * RANGE_LEN, "all ranges fit a path-safe datagram");
+    assert!(PATH_BODY_MAX as u64 <= PUSH_MAX, "what one datagram carries is pushed");
     assert!(PATH_BODY_MAX >= TEXT_MAX + HOST_MAX, "texts fit a path-safe datagram");
     assert!(LOOPBACK_BODY_MAX + HEADER_LEN + 48 <= 65_535, "a UDP datagram carries it");
     assert!(WINDOW_MIN as usize >= PATH_BODY_MAX, "the smallest window carries a datagram");

@@ -67,6 +67,12 @@ impl Pace {
         self.due = now + after;
     }
 
+    /// The caller comes at `now`, perhaps long after the due time, because its process was stopped. Nobody
+    /// listened meanwhile, so that was not silence of the other side.
+    pub fn excuse_lateness(&mut self, now: Micros) {
+        self.heard = (self.heard + now.saturating_sub(self.due)).min(now);
+    }
+
     /// The time at which silence becomes an error.
     pub fn silent_at(&self) -> Micros {
         self.heard + SILENCE_MAX_US
@@ -76,6 +82,15 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stopped_process_does_not_take_its_own_absence_for_silence() {
+        let mut pace = Pace::new(0, 1);
+        pace.sent(0);
+        let woken = pace.due() + 10 * SILENCE_MAX_US;
+        pace.excuse_lateness(woken);
+        assert!(pace.silent_at() > woken + SILENCE_MAX_US / 2);
+    }
 
     #[test]
     fn intervals_double_up_to_their_limit_and_progress_resets_them() {

@@ -83,11 +83,16 @@ impl RankSet {
 
     /// Adds a rank; true if it was not there before.
     pub fn insert(&mut self, rank: u32) -> bool {
+        // One branch, and no number made from its condition: rustc 1.95 loses the count of
+        // `count += u32::from(word & bit == 0)` when this is inlined into a caller that tests the result
+        // (rust-lang/rust#158206).
         let (word, bit) = (&mut self.words[rank as usize / 64], 1 << (rank % 64));
-        let new = *word & bit == 0;
+        if *word & bit != 0 {
+            return false;
+        }
         *word |= bit;
-        self.count += u32::from(new);
-        new
+        self.count += 1;
+        true
     }
 
     /// Is the rank in the set?
@@ -111,6 +116,12 @@ impl RankSet {
         self.count = 0;
     }
 
+    /// The lowest rank of the set.
+    pub fn first(&self) -> Option<u32> {
+        let word = self.words.iter().position(|word| *word != 0)?;
+        Some(word as u32 * 64 + self.words[word].trailing_zeros())
+    }
+
     /// The ranks that are not in the set.
     pub fn missing(&self) -> RankRanges {
         RankRanges::from_ranks((0..self.size).filter(|rank| !self.contains(*rank)))
@@ -131,12 +142,28 @@ mod tests {
     }
 
     #[test]
+    fn every_new_rank_of_a_range_is_counted() {
+        let (mut set, mut new) = (RankSet::new(9), 0);
+        for rank in [(0, 3), (2, 8)].into_iter().flat_map(|(first, last)| first..=last) {
+            if set.insert(std::hint::black_box(rank)) {
+                new += 1;
+            }
+        }
+        assert_eq!((set.count(), new, set.is_full()), (9, 9, true));
+    }
+
+    #[test]
     fn a_repeated_arrival_counts_once() {
         let mut set = RankSet::new(70);
         assert!(set.insert(69) && !set.insert(69) && set.insert(0));
         assert_eq!((set.count(), set.is_full()), (2, false));
         assert_eq!(set.missing().to_string(), "1-68");
+        assert_eq!(set.first(), Some(0));
         set.clear();
+        assert!(set.insert(69));
+        assert_eq!(set.first(), Some(69));
+        set.clear();
+        assert_eq!(set.first(), None);
         assert!(!set.contains(69) && !set.contains(1000));
     }
 }

@@ -147,8 +147,9 @@ impl Board {
         liveness::members(&self.shared)
     }
 
-    /// The first member that was found dead. Looks for the dead itself, but at most every 50 milliseconds among all
-    /// processes of the board: call it again.
+    /// A member that will never reach the next barrier: one found dead, or one that has finalized although others
+    /// stand in that barrier. Looks for the dead itself, but at most every 50 milliseconds among all processes of
+    /// the board: call it again.
     pub fn casualty(&self) -> Option<Member> {
         liveness::casualty(&self.shared)
     }
@@ -229,13 +230,19 @@ impl Board {
         Some(Delegate::new(self, lead))
     }
 
+    /// Does this slot look out for the dead while it waits? The first slots do, and a share of the others. The rest may
+    /// wait without a limit (`Duration::MAX`), which is cheaper: some watcher will wake them.
+    pub fn is_watch(&self, slot: &Slot) -> bool {
+        slot.index < layout::WATCH || slot.index.is_multiple_of(layout::WATCH)
+    }
+
     /// UDP port on loopback of the present delegate: whoever arrives early pokes it, so that it looks at the
     /// arrivals again. 0 if there is none.
     pub fn delegate_port(&self) -> u16 {
         self.shared.header().people.port.load(SeqCst) as u16
     }
 
-    /// Sleeps until `epoch` is open, for at most `patience`.
+    /// Sleeps until `epoch` is open, for at most `patience`; `Duration::MAX` is without a limit.
     pub fn wait_opened(&self, epoch: u32, patience: Duration) -> Wait {
         self.turnstile().wait_opened(epoch, patience, &*self.shared)
     }
@@ -293,7 +300,9 @@ fn explain(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::OutOfMemory => io::Error::new(
             error.kind(),
-            format!("no address space for the board: raise `ulimit -v` or lower PMI_KVS_LOG_CEILING ({error})"),
+            format!(
+                "no address space for the board: raise `ulimit -v` or lower PMI_KVS_LOG_CEILING ({error})"
+            ),
         ),
         _ => error,
     }

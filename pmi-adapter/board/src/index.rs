@@ -23,7 +23,11 @@ pub struct BadLog {
 
 impl std::fmt::Display for BadLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the server's log is damaged at offset {}: run the same version on all hosts", self.offset)
+        write!(
+            f,
+            "the server's log is damaged at offset {}: run the same version on all hosts",
+            self.offset
+        )
     }
 }
 
@@ -166,7 +170,7 @@ fn insert(
             return;
         }
     }
-    unreachable!("the largest table has more words than the log can have records");
+    unreachable!("the largest table has a word for every record that the log can hold");
 }
 
 fn grow_when_half_full(segment: &Segment, lead: &mut Lead) {

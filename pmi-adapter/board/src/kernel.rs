@@ -5,7 +5,7 @@
 //! that ships.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 /// An atomic number of type `T`, valid when all its bytes are zero.
 pub trait Word<T> {
@@ -50,14 +50,14 @@ impl_word!(AtomicU64, u64);
 pub enum Woken {
     /// The word differs, somebody woke us, or a signal came: look again.
     LookAgain,
-    /// The deadline has passed.
+    /// Patience has ended.
     TimedOut,
 }
 
 /// Shared futexes and the liveness of slots.
 pub trait Kernel<W> {
-    /// Sleeps while `word` holds `expected`, until woken or until `deadline` (`None`: no deadline).
-    fn wait(&self, word: &W, expected: u32, deadline: Option<Instant>) -> Woken;
+    /// Sleeps while `word` holds `expected`, until woken, for at most `patience`.
+    fn wait(&self, word: &W, expected: u32, patience: Duration) -> Woken;
     /// Wakes up to `count` sleepers of `word`.
     fn wake(&self, word: &W, count: u32);
     /// Does the process that claimed the slot still live?

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::kernel::{Holder, Kernel, Woken, Word, slot_of};
 
@@ -53,8 +53,7 @@ impl<W: Word<u32>> Latch<W> {
 
     /// Sleeps on the word; true if its holder turned out dead and the lock is now ours.
     fn sleep_or_steal(&self, seen: u32, mine: u32, kernel: &impl Kernel<W>) -> bool {
-        let deadline = Instant::now().checked_add(PATIENCE);
-        kernel.wait(&self.word, seen, deadline) == Woken::TimedOut
+        kernel.wait(&self.word, seen, PATIENCE) == Woken::TimedOut
             && !kernel.is_alive(slot_of(seen & !WAITED))
             && self.word.replace(seen, mine)
     }

@@ -19,6 +19,12 @@ use crate::uplog::{CAPACITY, UpLog};
 /// Most processes that share a board: the largest hosts have a few thousand hardware threads.
 pub const SLOTS_MAX: u32 = 1 << 16;
 
+/// So many slots stand watch: the first ones, and of the others each so many-th.
+///
+/// A futex wait with a time limit costs about 15 % more than one without. A few watchers are enough to find the
+/// dead; one would not be, since it may be the one who dies.
+pub const WATCH: u32 = 8;
+
 /// Regions start at multiples of this: the largest page size in use, so that pages of one region can be given
 /// back without touching another.
 const REGION: u64 = 1 << 16;
@@ -81,7 +87,8 @@ impl Identity {
             tag: [self.tag[0].load(Relaxed), self.tag[1].load(Relaxed)],
             pid_namespace: self.pid_namespace.load(Relaxed),
         };
-        (ours && founding.size <= SIZE_MAX && founding.ceiling <= LOG_CEILING_MAX).then_some(founding)
+        (ours && founding.size <= SIZE_MAX && founding.ceiling <= LOG_CEILING_MAX)
+            .then_some(founding)
     }
 }
 
@@ -185,8 +192,8 @@ impl Geometry {
         let up = slots + u64::from(SLOTS_MAX) * size_of::<SlotCell>() as u64;
         let down = up + CAPACITY;
         let index = down + ceiling.next_multiple_of(REGION);
-        // No log has more records than this, so even the largest table always has a free word.
-        let records = ceiling / RECORD_HEADER_LEN as u64 + 1;
+        // No log has more records than this, so the largest table always has a word for one more.
+        let records = ceiling / RECORD_HEADER_LEN as u64;
         let largest_table = records.next_power_of_two().max(FIRST_TABLE);
         let len = (index + 2 * largest_table * 8).next_multiple_of(REGION);
         Geometry { slots, up, down, ceiling, index, largest_table, len }

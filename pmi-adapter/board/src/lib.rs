@@ -11,6 +11,8 @@ mod kernel;
 mod latch;
 mod layout;
 mod liveness;
+#[cfg(test)]
+mod model;
 mod rendezvous;
 #[allow(unsafe_code)]
 mod segment;

@@ -113,7 +113,9 @@ impl std::fmt::Display for ClaimError {
                 "the other ranks on this host were told size {board}, this one {ours}: \
                  start all with the same PMI_SIZE"
             ),
-            RankBeyondSize { size } => write!(f, "ranks go from 0 to size - 1, and the size is {size}"),
+            RankBeyondSize { size } => {
+                write!(f, "ranks go from 0 to size - 1, and the size is {size}")
+            }
             Full => write!(f, "this host has more than {SLOTS_MAX} ranks of the job"),
             LockFailed(errno) => {
                 write!(f, "cannot lock the rank: {}", std::io::Error::from_raw_os_error(*errno))
@@ -185,7 +187,8 @@ fn take_slot(shared: &Shared, rank: u32) -> Result<Slot, ClaimError> {
 pub fn release(shared: &Shared, slot: &Slot, expected: u32) -> bool {
     let cell = &shared.segment().slots()[slot.index as usize];
     let joined = State::Joined as u32;
-    let first = cell.state.compare_exchange(joined, State::Finalized as u32, SeqCst, SeqCst).is_ok();
+    let first =
+        cell.state.compare_exchange(joined, State::Finalized as u32, SeqCst, SeqCst).is_ok();
     if first {
         unlock_rank(shared, slot.rank);
     }
@@ -230,14 +233,26 @@ pub fn members(shared: &Shared) -> Vec<Member> {
     claimed(shared).iter().filter_map(|cell| examine(shared, cell)).collect()
 }
 
-/// The first member found dead, by whomever.
+/// The first member found dead, by whomever; else one that finalized too early.
 pub fn casualty(shared: &Shared) -> Option<Member> {
     let people = &shared.header().people;
     if people.casualty.load(Acquire) == 0 && our_turn_to_sweep(shared) {
         sweep(shared);
     }
-    let index = people.casualty.load(Acquire).checked_sub(1)?;
-    member(shared.segment().slots().get(index as usize)?)
+    let dead = people.casualty.load(Acquire).checked_sub(1);
+    let cell = dead.and_then(|index| shared.segment().slots().get(index as usize));
+    cell.and_then(member).or_else(|| deserter(shared))
+}
+
+/// A member that has finalized without arriving in a barrier in which others stand.
+fn deserter(shared: &Shared) -> Option<Member> {
+    let epoch = shared.header().turnstile.opened();
+    let absent = |cell: &&SlotCell| cell.standing.load(SeqCst) <= epoch;
+    let gone = |member: &Member| member.state == State::Finalized;
+    let found = claimed(shared).iter().filter(absent).filter_map(member).find(gone)?;
+    let waited_for = claimed(shared).iter().any(|cell| cell.standing.load(SeqCst) == epoch + 1);
+    // If the epoch has opened meanwhile, it was right to go on.
+    (waited_for && shared.header().turnstile.opened() == epoch).then_some(found)
 }
 
 fn our_turn_to_sweep(shared: &Shared) -> bool {

@@ -32,8 +32,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_micros(50), Duration::from_
 /// Linux 5.4, 128 before), and the connections of peers that are gone count.
 const LISTENERS_MAX: u32 = 16;
 
-/// The memory file is looked for below this descriptor number first: makers open it early.
-const LIKELY_DESCRIPTORS: u32 = 64;
+/// The memory file is looked for under these descriptor numbers first: makers open it early. A look costs a
+/// microsecond, and a launcher may have a thousand descriptors.
+const LIKELY_DESCRIPTORS: std::ops::Range<u32> = 3..64;
 
 /// Where the processes of one job meet.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Meeting {
         let first = bound(&self.address(0)?)?;
         let len = Geometry::new(self.founding.ceiling).len;
         let file = memory::create_file(&self.name, len)?;
-        let segment = Segment::found(Mapping::of_file(&file, len)?, self.founding);
+        let segment = Segment::found(Mapping::of_file(&file)?, self.founding);
         let mut listeners = self.further_listeners();
         // The first name is the one that peers try first: once it listens, all is ready.
         listen(&first, Backlog::MAXALLOWABLE)?;
@@ -111,8 +112,7 @@ impl Meeting {
     fn attach(&self) -> io::Result<Option<Shared>> {
         let Some(pid) = self.maker()? else { return Ok(None) };
         let file = open_memory_file(pid, &self.name)?;
-        let len = file.metadata()?.len();
-        let segment = Segment::attach(Mapping::of_file(&file, len)?)
+        let segment = Segment::attach(Mapping::of_file(&file)?)
             .ok_or_else(|| io::Error::other("the board was made by another version"))?;
         let (theirs, ours) = (segment.founding(), &self.founding);
         if theirs.tag != ours.tag || theirs.pid_namespace != ours.pid_namespace {
@@ -167,7 +167,7 @@ fn trusted_peer(socket: &OwnedFd) -> io::Result<u32> {
 fn open_memory_file(pid: u32, name: &str) -> io::Result<File> {
     let link = PathBuf::from(format!("/memfd:{name} (deleted)"));
     let directory = PathBuf::from(format!("/proc/{pid}/fd"));
-    let likely = (0..LIKELY_DESCRIPTORS).map(|number| directory.join(number.to_string()));
+    let likely = LIKELY_DESCRIPTORS.map(|number| directory.join(number.to_string()));
     let path = match first_link(likely, &link)? {
         Some(path) => path,
         None => first_link(entries(&directory)?, &link)?

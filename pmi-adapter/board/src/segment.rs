@@ -117,7 +117,8 @@ impl Segment {
     /// Writes into the down-log, beyond the mark: what is below it is skipped. False if the log would grow beyond
     /// its ceiling.
     pub fn write_log(&self, _lead: &mut Lead, offset: u64, bytes: &[u8]) -> bool {
-        let fits = offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= self.geometry.ceiling);
+        let fits =
+            offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= self.geometry.ceiling);
         if !fits {
             return false;
         }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::kernel::{Kernel, Woken};
 use crate::layout::{Founding, Geometry, Header};
@@ -29,7 +29,11 @@ pub struct Shared {
 
 impl Shared {
     /// Takes possession of a segment.
-    pub fn new(segment: Segment, file: Option<File>, listeners: Vec<OwnedFd>) -> io::Result<Shared> {
+    pub fn new(
+        segment: Segment,
+        file: Option<File>,
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<Shared> {
         Ok(Shared { segment, file, listeners, owner: OwnerMark::new()?, pid: std::process::id() })
     }
 
@@ -81,8 +85,7 @@ impl Drop for Shared {
 }
 
 impl Kernel<AtomicU32> for Shared {
-    fn wait(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Woken {
-        let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    fn wait(&self, word: &AtomicU32, expected: u32, patience: Duration) -> Woken {
         match futex::wait(word, expected, patience) {
             true => Woken::LookAgain,
             false => Woken::TimedOut,

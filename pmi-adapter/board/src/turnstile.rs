@@ -7,12 +7,12 @@
 //! * while it leads: `leader` names a slot whose record lock is free, and anybody may replace it;
 //! * after `opened` moved but before the wake-up: sleepers find out when their patience ends.
 //!
-//! `opened` moves before `leader` is given up. In the other order a second delegate could open the epoch
-//! again, or a sleeping first one could move `opened` backwards.
+//! `opened` moves before `leader` is given up. In the other order a second delegate could find the lead free and
+//! conduct the exchange of the same epoch again.
 
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::kernel::{Holder, Kernel, Woken, Word, slot_of};
 
@@ -117,21 +117,15 @@ impl<W32: Word<u32>, W64: Word<u64>> Turnstile<W32, W64> {
         self.announce(u32::MAX, kernel);
     }
 
-    /// Sleeps until `epoch` is open, or until one of the other reasons to return.
-    pub fn wait_opened(
-        &self,
-        epoch: u32,
-        patience: Duration,
-        kernel: &impl Kernel<W32>,
-    ) -> Wait {
-        let mut deadline = None;
+    /// Sleeps until `epoch` is open, or until one of the other reasons to return. Patience begins anew when an event
+    /// was none of these: to read the clock for each wait costs more than that is worth.
+    pub fn wait_opened(&self, epoch: u32, patience: Duration, kernel: &impl Kernel<W32>) -> Wait {
         loop {
             let turn = self.turn.load(Acquire);
             if let Some(reason) = self.reason_to_return(epoch) {
                 return reason;
             }
-            let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(patience));
-            if kernel.wait(&self.turn, turn, until) == Woken::TimedOut {
+            if kernel.wait(&self.turn, turn, patience) == Woken::TimedOut {
                 return self.reason_to_return(epoch).unwrap_or(Wait::TimedOut);
             }
         }

@@ -23,8 +23,11 @@ pub const CAPACITY: u64 = 64 << 20;
 pub const RECLAIM: u64 = 1 << 20;
 
 const _: () = {
-    assert!(CAPACITY % RECLAIM == 0, "a piece never wraps around the end of the ring");
-    assert!(RECLAIM as usize >= 64 * pmi_protocol::limits::RECORD_MAX, "there is always room for records");
+    assert!(CAPACITY.is_multiple_of(RECLAIM), "a piece never wraps around the end of the ring");
+    assert!(
+        RECLAIM as usize >= 64 * pmi_protocol::limits::RECORD_MAX,
+        "there is always room for records"
+    );
 };
 
 /// The up-log cannot take the records until the server has got some of the earlier ones.
@@ -104,5 +107,48 @@ impl<W32: Word<u32>, W64: Word<u64>> UpLog<W32, W64> {
             reclaim(from, to);
             self.room.store(to, Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal, raise};
+
+    use crate::{Board, BoardConfig};
+
+    const JOB: &str = "PMI_BOARD_TEST_LATCH_JOB";
+
+    fn open(job: &str) -> Board {
+        let (secret, local_size) = (&[3; 32], Some(2));
+        let log_ceiling = 1 << 20;
+        let config = BoardConfig { secret, job, size: 2, local_size, log_ceiling, share: true };
+        Board::open(&config).unwrap()
+    }
+
+    /// Not a test by itself: dies while it holds the latch.
+    #[test]
+    fn victim() {
+        let Ok(job) = std::env::var(JOB) else { return };
+        let board = open(&job);
+        let slot = board.claim(1).unwrap();
+        let die = |_: &mut _, _| raise(Signal::SIGKILL).unwrap();
+        let shared = board.shared();
+        shared.header().uplog.append(slot.holder(), shared, 8, die).unwrap();
+    }
+
+    #[test]
+    fn the_latch_is_taken_from_a_dead_process_and_its_commit_never_was() {
+        let job = format!("latch-{}", std::process::id());
+        let board = open(&job);
+        let slot = board.claim(0).unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "uplog::tests::victim"])
+            .env(JOB, &job)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        board.commit(&slot, b"survivor").unwrap();
+        assert_eq!(board.up_end(), 8);
     }
 }

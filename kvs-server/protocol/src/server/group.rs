@@ -9,8 +9,8 @@ use crate::datagram::{
 };
 use crate::exchange::Peer;
 use crate::key::group_number;
-use crate::limits::{PUSH_MAX, PUSH_TOTAL_MAX, STALL_US, WINDOW_MAX};
-use crate::log::{CHUNK_OVERHEAD, Log, LogMemory, MARK_OVERHEAD};
+use crate::limits::{PATH_BODY_MAX, PUSH_MAX, PUSH_TOTAL_MAX, STALL_US, WINDOW_MAX};
+use crate::log::{Log, LogMemory, MARK_OVERHEAD};
 use crate::pace::Micros;
 use crate::ranks::{RankRange, RankRanges, RankSet};
 use crate::record::is_up_log;
@@ -32,6 +32,8 @@ pub(crate) struct Group<M, P> {
     /// Index + 1 of the node that each rank has been seen on, or 0.
     owners: Vec<u32>,
     arrived: RankSet,
+    /// What the arrivals add to the log.
+    pending: u64,
     left: RankSet,
     /// First arrival of the barrier being collected, and when to complain about it next.
     waiting: Option<(Micros, Micros)>,
@@ -53,6 +55,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             by_id: HashMap::new(),
             owners: vec![0; size as usize],
             arrived: RankSet::new(size),
+            pending: 0,
             left: RankSet::new(size),
             waiting: None,
             verdict: None,
@@ -70,29 +73,34 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         if datagram.header.kind == Kind::Hello && !self.admits(context, from, datagram) {
             return;
         }
-        let index = self.node(context, from, datagram.header.node);
+        let index = self.node(context, from, &datagram.header);
         if !self.owns(context, index, datagram) {
-            return self.answer_fault(context, index);
+            return self.answer_fault(context, from, index);
         }
         match datagram.header.kind {
-            Kind::Leave => self.on_leave(context, index, datagram),
-            Kind::Abort => self.on_abort(context, index, datagram),
-            _ if self.verdict.is_some() => self.answer_fault(context, index),
-            Kind::Hello => self.on_hello(context, index, datagram),
-            Kind::Up => self.on_up(context, index, datagram),
-            Kind::Pull => self.on_pull(context, index, &datagram.header),
+            Kind::Leave => self.on_leave(context, from, index, datagram),
+            Kind::Abort => self.on_abort(context, from, index, datagram),
+            _ if self.verdict.is_some() => self.answer_fault(context, from, index),
+            Kind::Hello => self.on_hello(context, from, index, datagram),
+            Kind::Up => self.on_up(context, from, index, datagram),
+            Kind::Pull => self.on_pull(context, from, index, &datagram.header),
             _ => context.counters.dropped += 1,
         }
     }
 
-    /// The node of a datagram, new or known, with its present address.
-    fn node(&mut self, context: &mut Context<P>, from: P, id: u64) -> usize {
+    /// The node of a datagram, new or known. Answers go to where the datagram comes from; what the node did
+    /// not ask for goes to where its word about the barrier being collected came from, lest an old datagram
+    /// that is replayed, or overtaken by a new delegate's, leads it astray.
+    fn node(&mut self, context: &mut Context<P>, from: P, about: &Header) -> usize {
+        let id = about.node;
         let index = *self.by_id.entry(id).or_insert_with(|| {
             context.counters.nodes += 1;
             self.nodes.push(Node::new(id, from, self.log.cursor(id)));
             self.nodes.len() - 1
         });
-        self.nodes[index].peer = from;
+        if about.epoch > self.log.epoch() {
+            self.nodes[index].peer = from;
+        }
         index
     }
 
@@ -113,6 +121,12 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             return false;
         };
         let gone = ranks_of(datagram).find(|r| self.left.contains(*r));
+        let late = datagram.header.epoch == 0 && self.log.epoch() > 0;
+        if (late || gone.is_some()) && self.by_id.contains_key(&datagram.header.node) {
+            // The Hello with which the node joined long ago, come twice.
+            context.counters.repeated += 1;
+            return false;
+        }
         let text = if size != spec.size {
             format!(
                 "a process on host {host} says that the size is {size}, but job {} has {} ranks. Check PMI_SIZE",
@@ -122,7 +136,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             format!(
                 "rank {rank} has finalized and cannot join again: start one PMI program for each rank of a job"
             )
-        } else if datagram.header.epoch == 0 && self.log.epoch() > 0 {
+        } else if late {
             format!(
                 "a process on host {host} comes too late: job {} has passed barrier {}",
                 spec.name,
@@ -170,20 +184,19 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         }
     }
 
-    fn on_hello(&mut self, context: &mut Context<P>, index: usize, datagram: &Datagram) {
+    fn on_hello(&mut self, context: &mut Context<P>, from: P, index: usize, datagram: &Datagram) {
         let node = &mut self.nodes[index];
         node.host = decode_hello(datagram.bytes).map(|(_, host)| host);
         node.private = datagram.header.flags & PRIVATE != 0;
         match datagram.header.epoch {
-            0 => self.release(context, index, self.log.mark() <= PUSH_MAX),
-            _ => self.acknowledge(context, index, &datagram.header),
+            0 => self.release(context, from, index, self.log.mark() <= PUSH_MAX),
+            _ => self.acknowledge(context, from, index, datagram),
         }
     }
 
-    fn on_up(&mut self, context: &mut Context<P>, index: usize, datagram: &Datagram) {
-        let epoch = datagram.header.epoch;
-        if epoch != self.log.epoch() + 1 {
-            return self.on_past(context, index, epoch);
+    fn on_up(&mut self, context: &mut Context<P>, from: P, index: usize, datagram: &Datagram) {
+        if datagram.header.epoch != self.log.epoch() + 1 {
+            return self.on_past(context, from, index, datagram);
         }
         if datagram.header.mark.saturating_sub(self.nodes[index].base()) > self.log.room() {
             return self.end_full(context, index, datagram);
@@ -192,7 +205,9 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         let mut news = node.stage(datagram.header.offset, datagram.bytes, datagram.header.mark);
         let complete = node.cursor() >= datagram.header.mark;
         if complete {
+            self.pending -= node.cost();
             node.arrived_end = node.arrived_end.max(datagram.header.mark);
+            self.pending += node.cost();
             news |= self.arrive(context, datagram);
         }
         if self.arrived.is_full() && self.verdict.is_none() {
@@ -200,15 +215,19 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         }
         context.counters.repeated += u64::from(!news);
         if !news || datagram.header.flags & WANT_ACK != 0 {
-            self.acknowledge(context, index, &datagram.header);
+            self.acknowledge(context, from, index, datagram);
         }
     }
 
-    /// A barrier that has been released: the node has missed it, or this is an old duplicate.
-    fn on_past(&mut self, context: &mut Context<P>, index: usize, epoch: u32) {
+    /// A barrier that has been released: the node has missed it, or this is an old duplicate. Of a burst only
+    /// the datagram that ends it is answered, else each would fetch a whole push.
+    fn on_past(&mut self, context: &mut Context<P>, from: P, index: usize, datagram: &Datagram) {
+        let Datagram { header, bytes, .. } = datagram;
         context.counters.repeated += 1;
-        if epoch == self.log.epoch() {
-            self.release(context, index, self.log.mark() - self.log.previous_mark() <= PUSH_MAX);
+        let arrival = datagram.rank().is_some()
+            && header.offset.saturating_add(bytes.len() as u64) >= header.mark;
+        if header.epoch == self.log.epoch() && (arrival || header.flags & WANT_ACK != 0) {
+            self.release(context, from, index, self.pushes());
         }
     }
 
@@ -230,12 +249,11 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
 
     /// A barrier that a finalized rank will never enter must not wait for it.
     fn check_departed(&mut self, context: &mut Context<P>, rank: u32) {
-        if self.left.count() == 0 || self.verdict.is_some() {
+        if self.verdict.is_some() {
             return;
         }
-        let gone = (0..self.log.spec().size).find(|rank| self.left.contains(*rank));
         let barrier = self.log.epoch() + 1;
-        if let Some(gone) = gone {
+        if let Some(gone) = self.left.first() {
             let text = format!(
                 "rank {rank} waits in barrier {barrier}, but rank {gone} has called PMI_Finalize: all ranks must call PMI_Barrier equally often"
             );
@@ -244,9 +262,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
     }
 
     fn check_room(&mut self, context: &mut Context<P>, datagram: &Datagram) {
-        let arrived = self.nodes.iter().filter(|node| node.pending() > 0);
-        let pending: u64 = arrived.map(|node| node.pending() + CHUNK_OVERHEAD).sum();
-        if self.verdict.is_none() && pending + MARK_OVERHEAD > self.log.room() {
+        if self.verdict.is_none() && self.pending + MARK_OVERHEAD > self.log.room() {
             self.end_full(context, self.by_id[&datagram.header.node], datagram);
         }
     }
@@ -263,11 +279,13 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         self.end(context, ranks.iter().next(), 1, &text);
     }
 
-    fn acknowledge(&self, context: &mut Context<P>, index: usize, about: &Header) {
-        let node = &self.nodes[index];
-        let header =
-            Header { kind: Kind::Ack, flags: about.kind as u8, mark: node.cursor(), ..*about };
-        context.send(node.peer, header, &[], &[]);
+    /// Says that the datagram has come, how much of the node's up-log is here, and which ranks have left.
+    fn acknowledge(&self, context: &mut Context<P>, to: P, index: usize, about: &Datagram) {
+        let kind = about.header.kind;
+        let mark = self.nodes[index].cursor();
+        let left = about.ranges().filter(|_| kind == Kind::Leave);
+        let header = Header { kind: Kind::Ack, flags: kind as u8, mark, ..about.header };
+        context.send(to, header, &left.collect::<Vec<_>>(), &[]);
     }
 
     fn release_all(&mut self, context: &mut Context<P>) {
@@ -287,23 +305,30 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         }
         self.log.append_mark();
         self.arrived.clear();
+        self.pending = 0;
         self.waiting = None;
         context.counters.barriers += 1;
+        let push = self.pushes();
+        for index in 0..self.nodes.len() {
+            self.release(context, self.nodes[index].peer, index, push);
+        }
+    }
+
+    /// Are the open epoch's bytes pushed? Always if they fit into the datagram that is sent anyway.
+    fn pushes(&self) -> bool {
         let delta = self.log.mark() - self.log.previous_mark();
-        let push =
-            delta <= PUSH_MAX && delta * self.nodes.len() as u64 <= PUSH_TOTAL_MAX.max(delta);
-        (0..self.nodes.len()).for_each(|index| self.release(context, index, push));
+        let all = delta * self.nodes.len() as u64;
+        delta <= PATH_BODY_MAX as u64 || (delta <= PUSH_MAX && all <= PUSH_TOTAL_MAX)
     }
 
     /// Tells a node that the open epoch is open, with the bytes that it opened if `push`.
-    fn release(&self, context: &mut Context<P>, index: usize, push: bool) {
-        let peer = self.nodes[index].peer;
+    fn release(&self, context: &mut Context<P>, to: P, index: usize, push: bool) {
         let header =
             Header { offset: self.log.previous_mark(), ..self.header(Kind::Release, index) };
         if !push {
-            return context.send(peer, header, &[], &[]);
+            return context.send(to, header, &[], &[]);
         }
-        self.send_log(context, peer, header, self.log.mark());
+        self.send_log(context, to, header, self.log.mark());
     }
 
     /// Sends the log's bytes from the header's offset up to `to`.
@@ -315,35 +340,35 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         }
     }
 
-    fn on_pull(&mut self, context: &mut Context<P>, index: usize, about: &Header) {
+    fn on_pull(&mut self, context: &mut Context<P>, from: P, index: usize, about: &Header) {
         let header =
             Header { offset: about.offset, epoch: about.epoch, ..self.header(Kind::Data, index) };
         let to = about.mark.min(about.offset.saturating_add(WINDOW_MAX));
-        self.send_log(context, self.nodes[index].peer, header, to);
+        self.send_log(context, from, header, to);
     }
 
-    fn on_leave(&mut self, context: &mut Context<P>, index: usize, datagram: &Datagram) {
+    fn on_leave(&mut self, context: &mut Context<P>, from: P, index: usize, datagram: &Datagram) {
         let before = self.left.count();
         ranks_of(datagram).for_each(|rank| {
             self.left.insert(rank);
         });
-        self.acknowledge(context, index, &datagram.header);
+        self.acknowledge(context, from, index, datagram);
         context.counters.repeated += u64::from(self.left.count() == before);
         if self.left.count() > before && self.left.is_full() {
             context.events.push(Event::Finalized { group: self.log.spec().name.clone() });
         }
-        if let Some(waiting) = (0..self.log.spec().size).find(|rank| self.arrived.contains(*rank)) {
+        if let Some(waiting) = self.arrived.first() {
             self.check_departed(context, waiting);
         }
     }
 
-    fn on_abort(&mut self, context: &mut Context<P>, index: usize, datagram: &Datagram) {
+    fn on_abort(&mut self, context: &mut Context<P>, from: P, index: usize, datagram: &Datagram) {
         let (Some(rank), Some((code, text))) = (datagram.rank(), decode_reason(datagram.bytes))
         else {
             context.counters.dropped += 1;
             return;
         };
-        self.acknowledge(context, index, &datagram.header);
+        self.acknowledge(context, from, index, datagram);
         if self.verdict.is_some() {
             context.counters.repeated += 1;
         } else if datagram.header.flags & DEAD != 0 {
@@ -377,15 +402,17 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         }
         self.waiting = None;
         self.verdict = Some(Verdict { code, rank, text: text.to_owned() });
-        (0..self.nodes.len()).for_each(|index| self.answer_fault(context, index));
+        for (index, node) in self.nodes.iter().enumerate() {
+            self.answer_fault(context, node.peer, index);
+        }
     }
 
-    fn answer_fault(&self, context: &mut Context<P>, index: usize) {
+    fn answer_fault(&self, context: &mut Context<P>, to: P, index: usize) {
         let Some(verdict) = &self.verdict else { return };
         let range = verdict.rank.map(|rank| RankRange { first: rank, last: rank });
         let body = encode_reason(verdict.code, &verdict.text);
         let header = self.header(Kind::Fault, index);
-        context.send(self.nodes[index].peer, header, range.as_slice(), &body);
+        context.send(to, header, range.as_slice(), &body);
     }
 
     pub fn exited(&mut self, context: &mut Context<P>, rank: u32) {

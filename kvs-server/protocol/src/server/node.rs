@@ -1,6 +1,9 @@
 //! What the server knows of one node.
 
+use std::collections::HashSet;
+
 use crate::limits::WINDOW_MAX;
+use crate::log::CHUNK_OVERHEAD;
 use crate::ranks::RankRanges;
 use crate::received::Received;
 
@@ -50,9 +53,14 @@ impl<P> Node<P> {
         self.base
     }
 
-    /// Bytes that the arrived ranks add to the log.
-    pub fn pending(&self) -> u64 {
+    /// Up-log bytes of the arrived ranks.
+    fn pending(&self) -> u64 {
         self.arrived_end - self.base
+    }
+
+    /// What the arrived ranks of the node add to the log.
+    pub fn cost(&self) -> u64 {
+        if self.pending() > 0 { self.pending() + CHUNK_OVERHEAD } else { 0 }
     }
 
     /// Keeps up-log bytes below `limit`; false if they say nothing new. Bytes further ahead than a node may
@@ -85,14 +93,8 @@ impl<P> Node<P> {
 
 /// Names of the hosts of `ranks`, each once, in rank order. `owners` has the index + 1 of each rank's node.
 pub(crate) fn hosts_of<P>(nodes: &[Node<P>], owners: &[u32], ranks: &RankRanges) -> Vec<String> {
-    let mut hosts: Vec<String> = Vec::new();
-    for rank in ranks.iter() {
-        let node = owners[rank as usize].checked_sub(1).map(|index| &nodes[index as usize]);
-        if let Some(host) = node.and_then(|node| node.host.clone())
-            && !hosts.contains(&host)
-        {
-            hosts.push(host);
-        }
-    }
-    hosts
+    let mut seen = HashSet::new();
+    let indices = ranks.iter().filter_map(|rank| owners[rank as usize].checked_sub(1));
+    let hosts = indices.filter_map(|index| nodes[index as usize].host.as_deref());
+    hosts.filter(|host| seen.insert(*host)).map(str::to_owned).collect()
 }

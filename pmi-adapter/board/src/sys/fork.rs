@@ -57,21 +57,64 @@ impl Drop for OwnerMark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Board, BoardConfig, ClaimError};
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
+
+    /// Exit code of `act` in a forked child.
+    fn in_child(act: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: the child runs `act` and exits; nothing here holds a lock that it could need.
+        match unsafe { fork() }.unwrap() {
+            // SAFETY: `_exit` ends the child without running the test harness's exit handlers.
+            ForkResult::Child => unsafe { libc::_exit(act()) },
+            ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
+                WaitStatus::Exited(_, code) => code,
+                other => panic!("the child ended with {other:?}"),
+            },
+        }
+    }
 
     #[test]
     fn a_forked_child_is_not_the_owner() {
         let mark = OwnerMark::new().unwrap();
         assert!(mark.is_owner());
-        // SAFETY: the child only reads a word and exits without running anything else.
-        match unsafe { fork() }.unwrap() {
-            // SAFETY: `_exit` ends the child without running the test harness's exit handlers.
-            ForkResult::Child => unsafe { libc::_exit(i32::from(mark.is_owner())) },
-            ForkResult::Parent { child } => {
-                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
-            }
-        }
+        assert_eq!(in_child(|| i32::from(mark.is_owner())), 0);
         assert!(mark.is_owner());
+    }
+
+    const JOB: &str = "PMI_BOARD_TEST_FORK_JOB";
+
+    /// Not a test by itself: forks in a process without other tests, whose threads could hold locks.
+    #[test]
+    fn forking_rank() {
+        let Ok(job) = std::env::var(JOB) else { return };
+        let (secret, local_size) = (&[4; 32], Some(1));
+        let log_ceiling = 1 << 20;
+        let config =
+            BoardConfig { secret, job: &job, size: 1, local_size, log_ceiling, share: true };
+        let board = Board::open(&config).unwrap();
+        let slot = board.claim(0).unwrap();
+        let taken = ClaimError::RankTaken { pid: std::process::id() };
+        let mut inherited = Some((board, slot));
+        let code = in_child(|| {
+            let (board, slot) = inherited.take().unwrap();
+            let acts = board.is_owner() || board.release(&slot);
+            drop(board);
+            let again = Board::open(&config).unwrap();
+            let refused = again.claim(0).err() == Some(taken) && !again.is_host();
+            i32::from(acts) + 2 * i32::from(!refused)
+        });
+        assert_eq!(code, 0);
+    }
+
+    #[test]
+    fn a_forked_child_leaves_the_rank_alone() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sys::fork::tests::forking_rank", "--test-threads=1"])
+            .env(JOB, format!("fork-{}", std::process::id()))
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
     }
 }

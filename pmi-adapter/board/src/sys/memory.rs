@@ -11,13 +11,15 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use nix::sys::resource::{Resource, getrlimit};
 
 /// With these a file keeps its length, so that no access to a mapping of it can raise `SIGBUS`.
 const FIXED_LENGTH: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
 /// Makes a sparse memory file of a fixed length. Its name shows up in `/proc/<pid>/fd`.
 pub fn create_file(name: &str, len: u64) -> io::Result<File> {
-    if len > file_size_limit()? {
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    if len > limit {
         // Trying would not just fail: the kernel would send SIGXFSZ.
         return Err(io::Error::other(format!("RLIMIT_FSIZE forbids a memory file of {len} bytes")));
     }
@@ -37,17 +39,8 @@ fn memory_file(name: &CString) -> nix::Result<OwnedFd> {
     }
 }
 
-fn file_size_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one rlimit to `limit`, which lives here.
-    match unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } {
-        0 => Ok(limit.rlim_cur),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// Can nobody change the length of this memory file any more?
-pub fn has_fixed_length(file: &File) -> bool {
+fn has_fixed_length(file: &File) -> bool {
     let seals = fcntl(file, FcntlArg::F_GET_SEALS).unwrap_or(0);
     SealFlag::from_bits_retain(seals).contains(FIXED_LENGTH)
 }
@@ -66,12 +59,12 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps the first `len` bytes of a file, which must be of a fixed length of at least that.
-    pub fn of_file(file: &File, len: u64) -> io::Result<Mapping> {
-        if !has_fixed_length(file) || file.metadata()?.len() < len {
+    /// Maps a whole file, whose length must be fixed.
+    pub fn of_file(file: &File) -> io::Result<Mapping> {
+        if !has_fixed_length(file) {
             return Err(io::Error::other("the memory file could change its length"));
         }
-        let (len, access, flags) = Self::arguments(len)?;
+        let (len, access, flags) = Self::arguments(file.metadata()?.len())?;
         // SAFETY: a mapping at an address of the kernel's choice touches no existing memory.
         let start = unsafe { mmap(None, len, access, flags, file, 0) }?;
         Ok(Mapping { start: start.cast(), len: len.get() })

@@ -1,0 +1,95 @@
+//! The job's key-value server, through the board of this node.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use pmi_board::session::{Config, Session};
+
+use super::{Backend, ReadPair, ReadValue};
+use crate::environment::{Placement, Server};
+use crate::error::{BackendError, Failure};
+
+/// Joins the job that the environment names.
+pub fn join(placement: &Placement, server: &Server) -> Result<Session, Failure> {
+    let config = Config {
+        rank: placement.rank,
+        size: placement.size,
+        job: server.job.clone(),
+        secret: server.secret,
+        servers: resolve(&server.addresses)?,
+        local_size: placement.local_size,
+        timeout: placement.timeout,
+        log_ceiling: placement.log_ceiling,
+        share: true,
+    };
+    Ok(Session::join(config)?)
+}
+
+/// Every address of every host. One that cannot be resolved is an error only if no other can: a login node
+/// may be listed by names that some networks do not know.
+fn resolve(addresses: &[(String, u16)]) -> Result<Vec<SocketAddr>, Failure> {
+    let mut found = Vec::new();
+    let mut problem = None;
+    for (host, port) in addresses {
+        match (host.as_str(), *port).to_socket_addrs() {
+            Ok(resolved) => found.extend(resolved),
+            Err(error) => problem = Some(format!("{host}: {error}")),
+        }
+    }
+    match problem {
+        Some(problem) if found.is_empty() => Err(Failure::because(format!(
+            "no host of PMI_KVS_SERVER can be resolved ({problem}): use a name or address that this host knows"
+        ))),
+        _ => Ok(found),
+    }
+}
+
+impl Backend for Session {
+    fn kvsname(&self) -> &str {
+        Session::kvsname(self)
+    }
+
+    fn create_space(&self) -> Result<String, BackendError> {
+        Session::create_space(self)
+    }
+
+    fn destroy_space(&self, kvsname: &[u8]) -> Result<(), BackendError> {
+        Session::destroy_space(self, kvsname)
+    }
+
+    fn put(&self, kvsname: &[u8], key: &[u8], value: &[u8]) -> Result<(), BackendError> {
+        Session::put(self, kvsname, key, value)
+    }
+
+    fn commit(&self, kvsname: &[u8]) -> Result<(), BackendError> {
+        Session::commit(self, kvsname)
+    }
+
+    /// Get is the one call that comes here without a check of the process, which costs a system call elsewhere.
+    fn get(&self, kvsname: &[u8], key: &[u8], read: ReadValue<'_>) -> Result<(), BackendError> {
+        if !self.is_owner() {
+            return Err(BackendError::NoSuchSpace);
+        }
+        Session::get(self, kvsname, key, read)
+    }
+
+    fn next_pair(
+        &self,
+        kvsname: &[u8],
+        cursor: u64,
+        read: ReadPair<'_>,
+    ) -> Result<Option<u64>, BackendError> {
+        Ok(Session::next_pair(self, kvsname, cursor, read)?.map(|(next, ())| next))
+    }
+
+    fn barrier(&self) -> Result<(), BackendError> {
+        Session::barrier(self)
+    }
+
+    fn abort(&self, code: i32, text: &str) {
+        Session::abort(self, code, text);
+    }
+
+    fn finalize(&self) -> Result<(), BackendError> {
+        Session::finalize(self)
+    }
+}

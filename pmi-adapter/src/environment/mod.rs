@@ -1,0 +1,186 @@
+//! Where a process stands in its job, read from its environment.
+//!
+//! [`Placement::read`] is a pure function of a lookup, so every scheduler's habits are a table in a test.
+
+mod families;
+mod reader;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use pmi_protocol::limits;
+
+use families::{FAMILIES, Family};
+use reader::Reader;
+pub use server::Server;
+
+/// The longest waiting time that `PMI_TIMEOUT` can ask for: a year, far from any overflow of a clock.
+const TIMEOUT_MAX_SECONDS: u64 = 366 * 24 * 3600;
+
+/// What a process knows about its place before it has spoken with anybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Rank in the process group, below `size`.
+    pub rank: u32,
+    /// Number of ranks in the process group, at least 1.
+    pub size: u32,
+    /// Number of this rank among those of its node, where told.
+    pub local_rank: Option<u32>,
+    /// Number of ranks on this node, where told.
+    pub local_size: Option<u32>,
+    /// The ranks of this node, ascending, where told (`SLURM_GTIDS`).
+    pub clique: Option<Vec<u32>>,
+    /// `PMI_APPNUM`, or 0.
+    pub appnum: u32,
+    /// `PMI_UNIVERSE_SIZE`, or `size`.
+    pub universe_size: u32,
+    /// `PMI_SPAWNED`: has the group a parent?
+    pub spawned: bool,
+    /// Whose variables told rank and size; `None` for a process outside any job.
+    pub source: Option<&'static str>,
+    /// The key-value server, where one is named.
+    pub server: Option<Server>,
+    /// `PMI_KVS_LOG_CEILING` in bytes.
+    pub log_ceiling: u64,
+    /// `PMI_TIMEOUT`: how long a call may wait.
+    pub timeout: Option<Duration>,
+}
+
+/// What is wrong with the environment. The text names the variable and the form it must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentError(String);
+
+impl fmt::Display for EnvironmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Placement {
+    /// Reads the place from variables. Empty variables count as not set.
+    pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Placement, EnvironmentError> {
+        let reader = Reader::new(lookup);
+        let place = match FAMILIES.iter().find(|family| family.applies(&reader)) {
+            Some(family) => Place::of(family, &reader)?,
+            None => Place::outside(&reader)?,
+        };
+        let universe_size = reader.number("PMI_UNIVERSE_SIZE", 1, i32::MAX as u64)?;
+        Ok(Placement {
+            rank: place.rank,
+            size: place.size,
+            local_rank: place.local_rank,
+            local_size: place.local_size,
+            clique: place.clique,
+            appnum: reader.number("PMI_APPNUM", 0, i32::MAX as u64)?.unwrap_or(0) as u32,
+            universe_size: universe_size.map_or(place.size, |size| size as u32),
+            spawned: reader.number("PMI_SPAWNED", 0, 1)? == Some(1),
+            source: place.source,
+            server: Server::read(&reader, place.source)?,
+            log_ceiling: log_ceiling(&reader)?,
+            timeout: reader.number("PMI_TIMEOUT", 1, TIMEOUT_MAX_SECONDS)?.map(Duration::from_secs),
+        })
+    }
+
+    /// The message for a rank of a job that has nobody to talk to.
+    pub fn no_server(&self) -> String {
+        format!(
+            "this is rank {} of {} (by {}), but no PMI server is named in the environment. Start the \
+             program with pmi-ssh, or start pmi-kvs-server and set PMI_KVS_SERVER, PMI_KVS_JOB and \
+             PMI_KVS_SECRET for every rank",
+            self.rank,
+            self.size,
+            self.source.unwrap_or("nobody"),
+        )
+    }
+}
+
+fn log_ceiling(reader: &Reader<'_>) -> Result<u64, EnvironmentError> {
+    let range = (limits::LOG_CEILING_MIN, limits::LOG_CEILING_MAX);
+    let ceiling = reader.number("PMI_KVS_LOG_CEILING", range.0, range.1)?;
+    Ok(ceiling.unwrap_or(limits::LOG_CEILING_DEFAULT))
+}
+
+/// Rank and size with their source, and what the same source says about the node.
+struct Place {
+    rank: u32,
+    size: u32,
+    local_rank: Option<u32>,
+    local_size: Option<u32>,
+    clique: Option<Vec<u32>>,
+    source: Option<&'static str>,
+}
+
+impl Place {
+    fn of(family: &Family, reader: &Reader<'_>) -> Result<Place, EnvironmentError> {
+        let (rank, size) = rank_and_size(family, reader)?;
+        let clique = match family.node_ranks {
+            Some(name) => node_ranks(reader, name, rank, size)?,
+            None => None,
+        };
+        let told = reader.first_number(family.local_size, 1, u64::from(size))?;
+        Ok(Place {
+            rank,
+            size,
+            local_rank: reader.first_number(family.local_rank, 0, u64::from(size) - 1)?,
+            local_size: told.or(clique.as_ref().map(|ranks| ranks.len() as u32)),
+            clique,
+            source: Some(family.name),
+        })
+    }
+
+    /// A process that no starter has placed: the only rank of its own job.
+    fn outside(reader: &Reader<'_>) -> Result<Place, EnvironmentError> {
+        if let Some(size) =
+            reader.number("PMI_SIZE", 1, u64::from(limits::SIZE_MAX))?.filter(|&size| size > 1)
+        {
+            return Err(EnvironmentError(format!(
+                "PMI_SIZE={size} is set, but PMI_RANK is not: set both for every rank, or neither"
+            )));
+        }
+        Ok(Place {
+            rank: 0,
+            size: 1,
+            local_rank: None,
+            local_size: None,
+            clique: None,
+            source: None,
+        })
+    }
+}
+
+fn rank_and_size(family: &Family, reader: &Reader<'_>) -> Result<(u32, u32), EnvironmentError> {
+    let size_max = u64::from(limits::SIZE_MAX);
+    let rank = reader.number(family.rank, 0, size_max - 1)?;
+    let size = reader.first_number(family.size, 1, size_max)?;
+    match (rank, size) {
+        (Some(rank), Some(size)) if rank < u64::from(size) => Ok((rank as u32, size)),
+        (Some(rank), Some(size)) => Err(EnvironmentError(format!(
+            "{}={rank} contradicts {}={size}: ranks run from 0 to size - 1",
+            family.rank, family.size[0]
+        ))),
+        _ => Err(EnvironmentError(format!(
+            "{} is set, but {} is not: set both for every rank, or neither",
+            family.rank, family.size[0]
+        ))),
+    }
+}
+
+/// The ranks of this node. A list without this rank belongs to another step and says nothing.
+fn node_ranks(
+    reader: &Reader<'_>,
+    name: &'static str,
+    rank: u32,
+    size: u32,
+) -> Result<Option<Vec<u32>>, EnvironmentError> {
+    let Some(text) = reader.text(name) else { return Ok(None) };
+    let ranks =
+        text.split(',').map(|item| item.trim().parse::<u32>()).collect::<Result<Vec<_>, _>>();
+    let mut ranks = ranks.map_err(|_| reader.malformed(name, "ranks separated by commas"))?;
+    ranks.sort_unstable();
+    ranks.dedup();
+    let ours = ranks.binary_search(&rank).is_ok() && ranks.iter().all(|&other| other < size);
+    Ok(ours.then_some(ranks))
+}

@@ -1,0 +1,121 @@
+# Functions that the scripts share. Source it; it changes to the top of the source tree.
+# shellcheck shell=bash
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+top=$PWD
+target=${CARGO_TARGET_DIR:-$top/target}
+venvs=$top/target/venv
+
+# Says what happens, on stderr: stdout belongs to results.
+log() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+# Says why the script cannot go on, and ends it.
+die() {
+    log "error: $*"
+    exit 1
+}
+
+# usage_of SCRIPT: prints the comment at the head of the script, which is its help.
+usage_of() { sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$1"; }
+
+# under_lock COMMAND...: runs it while no other script on this tree sets anything up.
+under_lock() {
+    mkdir -p "$top/target"
+    (
+        flock 9
+        "$@" 9>&-
+    ) 9>"$top/target/setup.lock"
+}
+
+# as_root COMMAND...: runs it as root, directly or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "needs root for: $*. Run it as root, or install sudo"
+    fi
+}
+
+has_package() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
+
+install_missing() {
+    local missing=() package
+    for package in "$@"; do
+        has_package "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    log "installing ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq ||
+        die "apt-get update failed: check the network and /etc/apt/sources.list"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+        die "apt-get could not install ${missing[*]}: install them by hand and run this again"
+}
+
+# need_apt PACKAGE...: installs the Debian packages that are missing; asks nobody when none is.
+need_apt() {
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+        die "this is not a Debian or Ubuntu system: install the equivalents of '$*' by hand"
+    local package
+    for package in "$@"; do
+        has_package "$package" || {
+            under_lock install_missing "$@"
+            return
+        }
+    done
+}
+
+# need_command COMMAND PACKAGE: installs the package when the command is not there.
+need_command() { command -v "$1" >/dev/null || need_apt "$2"; }
+
+need_cargo() {
+    command -v cargo >/dev/null ||
+        die "cargo is not installed: get Rust from https://rustup.rs, or install rustc and cargo 1.88 or later"
+}
+
+make_venv() {
+    local name=$1 requirement=$2 venv=$venvs/$1
+    [ -e "$venv/.complete" ] && return 0
+    log "installing $requirement from PyPI into ${venv#"$top"/}"
+    python3 -m venv "$venv" || die "python3 cannot make a virtual environment: install python3-venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "$requirement" ||
+        die "pip could not install $requirement: check the network, then run this again"
+    touch "$venv/.complete"
+}
+
+# need_venv NAME REQUIREMENT: a Python environment under target/venv with one pinned package in it.
+need_venv() {
+    [ -e "$venvs/$1/.complete" ] && return 0
+    command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || need_apt python3 python3-venv
+    under_lock make_venv "$1" "$2"
+}
+
+# The other implementations that tests and benchmarks run, pinned to what they were checked with.
+need_mpich_venv() { need_venv mpich 'mpich==5.0.2'; }
+need_intel_mpi_venv() { need_venv impi 'impi-rt==2021.18.*'; }
+
+# openmpi_cc: prints the name of Open MPI's compiler wrapper, whatever the system's default MPI is.
+openmpi_cc() {
+    local name
+    for name in mpicc.openmpi mpicc; do
+        if command -v "$name" >/dev/null && "$name" --showme:version 2>/dev/null | grep -q 'Open MPI'; then
+            echo "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# openmpi_major: prints the major version of that Open MPI.
+openmpi_major() { "$(openmpi_cc)" --showme:version | sed -n 's/.*Open MPI \([0-9]*\).*/\1/p'; }
+
+# need_openmpi: a C compiler and an Open MPI that starts through a PMI library.
+need_openmpi() {
+    need_command cc gcc
+    openmpi_cc >/dev/null || need_apt gcc libc6-dev openmpi-bin libopenmpi-dev
+    openmpi_cc >/dev/null || die "mpicc is not Open MPI's, and mpicc.openmpi does not exist: install Open MPI 4"
+    [ "$(openmpi_major)" -le 4 ] ||
+        die "Open MPI $(openmpi_major) starts through PMIx only, which this version does not speak: install Open MPI 4"
+}

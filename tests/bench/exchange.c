@@ -1,0 +1,190 @@
+/* What a parallel program does with PMI before it can talk, timed: every rank puts one 64-byte value, commits,
+ * waits in a barrier and gets the value of every rank; then 100 empty barriers.
+ *
+ * usage: exchange [values]
+ * With an argument every rank also puts that many 1,000-byte values and gets those of all ranks, untimed, and
+ * the report has the memory that the ranks hold then.
+ *
+ * Rank 0 prints one line of JSON. Times are collected through PMI itself, after the measurement. */
+#include "layer.h"
+#include "timing.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { BARRIERS = 100, KEY_ROOM = 32, VALUE_LENGTH = 64, FILL_LENGTH = 1000, RECORD_ROOM = 256 };
+
+static int rank, size;
+
+/* What one rank measured: times in nanoseconds, memory in KiB. */
+struct sample {
+    double exchange, put, wait, get, barrier_median, barrier_mean;
+    double rss, pss, shared;
+};
+enum { FIELDS = sizeof(struct sample) / sizeof(double) };
+
+static void *allocate(size_t count, size_t bytes)
+{
+    void *memory = malloc(count * bytes);
+    if (!memory) {
+        fprintf(stderr, "exchange: out of memory\n");
+        exit(1);
+    }
+    return memset(memory, 1, count * bytes);
+}
+
+static void write_value(char *value, int of_rank)
+{
+    snprintf(value, VALUE_LENGTH + 1, "%0*d", VALUE_LENGTH, of_rank);
+}
+
+static void check_values(char (*values)[VALUE_LENGTH + 1])
+{
+    char expected[VALUE_LENGTH + 1];
+    for (int other = 0; other < size; other++) {
+        write_value(expected, other);
+        if (strcmp(values[other], expected)) {
+            fprintf(stderr, "exchange: rank %d got a wrong value of rank %d\n", rank, other);
+            exit(1);
+        }
+    }
+}
+
+static void measure_exchange(struct sample *sample)
+{
+    char (*keys)[KEY_ROOM] = allocate((size_t)size, sizeof *keys);
+    char (*values)[VALUE_LENGTH + 1] = allocate((size_t)size, sizeof *values);
+    char mine[VALUE_LENGTH + 1];
+    for (int other = 0; other < size; other++)
+        snprintf(keys[other], KEY_ROOM, "address-%d", other);
+    write_value(mine, rank);
+
+    layer_barrier();
+    double start = now_ns();
+    layer_put(keys[rank], mine);
+    layer_commit();
+    double committed = now_ns();
+    layer_barrier();
+    double visible = now_ns();
+    for (int other = 0; other < size; other++)
+        layer_get(keys[other], values[other], sizeof *values);
+    double end = now_ns();
+
+    sample->exchange = end - start;
+    sample->put = committed - start;
+    sample->wait = visible - committed;
+    sample->get = (end - visible) / size;
+    check_values(values);
+    free(keys);
+    free(values);
+}
+
+static void measure_barriers(struct sample *sample)
+{
+    double times[BARRIERS];
+    layer_barrier();
+    double before = now_ns();
+    for (int i = 0; i < BARRIERS; i++) {
+        layer_barrier();
+        double after = now_ns();
+        times[i] = after - before;
+        before = after;
+    }
+    sample->barrier_mean = mean(times, BARRIERS);
+    sample->barrier_median = median(times, BARRIERS);
+}
+
+/* Puts `count` large values a rank and reads those of all ranks. */
+static void fill(int count)
+{
+    char key[KEY_ROOM], value[FILL_LENGTH + 1];
+    memset(value, 'x', FILL_LENGTH);
+    value[FILL_LENGTH] = '\0';
+    for (int i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "fill-%d-%d", rank, i);
+        layer_put(key, value);
+    }
+    layer_commit();
+    layer_barrier();
+    for (int i = 0; i < count * size; i++) {
+        snprintf(key, sizeof key, "fill-%d-%d", i % size, i / size);
+        layer_get(key, value, sizeof value);
+    }
+    layer_barrier();
+}
+
+/* Reads this process's share of memory from the kernel, in KiB. */
+static void measure_memory(struct sample *sample)
+{
+    char line[256];
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
+    while (file && fgets(line, sizeof line, file)) {
+        sscanf(line, "Rss: %lf", &sample->rss);
+        sscanf(line, "Pss: %lf", &sample->pss);
+        sscanf(line, "Pss_Shmem: %lf", &sample->shared);
+    }
+    if (file)
+        fclose(file);
+}
+
+static void publish(const struct sample *sample)
+{
+    char key[KEY_ROOM], text[RECORD_ROOM];
+    snprintf(key, sizeof key, "sample-%d", rank);
+    snprintf(text, sizeof text, "%.0f,%.0f,%.0f,%.1f,%.0f,%.0f,%.0f,%.0f,%.0f", sample->exchange,
+             sample->put, sample->wait, sample->get, sample->barrier_median, sample->barrier_mean, sample->rss,
+             sample->pss, sample->shared);
+    layer_put(key, text);
+    layer_commit();
+    layer_barrier();
+}
+
+/* Fields of all ranks, one row per field. */
+static double *collect(void)
+{
+    double *fields = allocate((size_t)size * FIELDS, sizeof *fields);
+    for (int other = 0; other < size; other++) {
+        char key[KEY_ROOM], text[RECORD_ROOM];
+        snprintf(key, sizeof key, "sample-%d", other);
+        layer_get(key, text, sizeof text);
+        char *next = text;
+        for (int field = 0; field < FIELDS; field++, next += *next == ',')
+            fields[field * size + other] = strtod(next, &next);
+    }
+    return fields;
+}
+
+static void report(void)
+{
+    double *fields = collect();
+    double *exchange = fields, *put = exchange + size, *wait = put + size, *get = wait + size;
+    double *barrier = get + size, *barrier_mean = barrier + size;
+    double *rss = barrier_mean + size, *pss = rss + size, *shared = pss + size;
+    printf("{\"size\": %d, \"exchange_ns\": %.0f, ", size, largest(exchange, size));
+    printf("\"put_ns\": %.0f, \"wait_ns\": %.0f, ", median(put, size), median(wait, size));
+    printf("\"get_ns\": %.1f, ", median(get, size));
+    printf("\"get_slowest_rank_ns\": %.1f, ", largest(get, size));
+    printf("\"barrier_ns\": %.0f, \"barrier_mean_ns\": %.0f, ", largest(barrier, size),
+           largest(barrier_mean, size));
+    printf("\"rss_kib\": %.0f, \"pss_kib\": %.0f, ", largest(rss, size), largest(pss, size));
+    printf("\"shared_total_kib\": %.0f}\n", mean(shared, size) * size);
+    free(fields);
+}
+
+int main(int argc, char **argv)
+{
+    int values = argc > 1 ? atoi(argv[1]) : 0;
+    struct sample sample = {0};
+    layer_init(&rank, &size);
+    measure_exchange(&sample);
+    measure_barriers(&sample);
+    if (values > 0) {
+        fill(values);
+        measure_memory(&sample);
+    }
+    publish(&sample);
+    if (rank == 0)
+        report();
+    layer_finalize();
+    return 0;
+}

@@ -1,0 +1,137 @@
+/* The benchmark's six calls over the PMI-1 wire protocol: one line per command on the inherited descriptor
+ * PMI_FD, one line per answer. This is what MPICH's own client does under Hydra and gforker. */
+#include "layer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINE_ROOM = 2048, NAME_ROOM = 257 };
+
+static int fd;
+static char kvsname[NAME_ROOM];
+
+/* Bytes received and not yet returned as a line. */
+static struct {
+    char bytes[LINE_ROOM];
+    size_t start, end;
+} input;
+
+static void fail(const char *what, const char *detail)
+{
+    fprintf(stderr, "exchange: %s: %s\n", what, detail);
+    exit(1);
+}
+
+static int number_from(const char *variable)
+{
+    const char *text = getenv(variable);
+    if (!text)
+        fail(variable, "not set: start this program under mpiexec");
+    return atoi(text);
+}
+
+static void send_line(const char *line)
+{
+    size_t length = strlen(line);
+    while (length > 0) {
+        ssize_t written = write(fd, line, length);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            fail("write to the process manager", strerror(errno));
+        line += written;
+        length -= (size_t)written;
+    }
+}
+
+static void fill_input(void)
+{
+    memmove(input.bytes, input.bytes + input.start, input.end - input.start);
+    input.end -= input.start;
+    input.start = 0;
+    ssize_t count = read(fd, input.bytes + input.end, sizeof input.bytes - input.end);
+    if (count <= 0)
+        fail("read from the process manager", count < 0 ? strerror(errno) : "it has closed the connection");
+    input.end += (size_t)count;
+}
+
+/* The next line without its newline; valid until the next call. */
+static char *receive_line(void)
+{
+    char *newline;
+    while (!(newline = memchr(input.bytes + input.start, '\n', input.end - input.start)))
+        fill_input();
+    char *line = input.bytes + input.start;
+    *newline = '\0';
+    input.start = (size_t)(newline + 1 - input.bytes);
+    return line;
+}
+
+/* Sends a command and returns its answer, which must start with `cmd=<answer>`. */
+static char *ask(const char *command, const char *answer)
+{
+    send_line(command);
+    char *line = receive_line();
+    size_t length = strlen(answer);
+    if (strncmp(line, "cmd=", 4) || strncmp(line + 4, answer, length))
+        fail("unexpected answer", line);
+    const char *code = strstr(line, " rc=");
+    if (code && atoi(code + 4) != 0)
+        fail("refused", line);
+    return line;
+}
+
+/* The text after ` name=`, up to the next space. */
+static void copy_field(const char *line, const char *name, char *out, size_t room)
+{
+    const char *field = strstr(line, name);
+    if (!field)
+        fail("answer lacks a field", line);
+    field += strlen(name);
+    size_t length = strcspn(field, " ");
+    if (length >= room)
+        fail("answer too long", line);
+    memcpy(out, field, length);
+    out[length] = '\0';
+}
+
+void layer_init(int *rank, int *size)
+{
+    fd = number_from("PMI_FD");
+    *rank = number_from("PMI_RANK");
+    *size = number_from("PMI_SIZE");
+    ask("cmd=init pmi_version=1 pmi_subversion=1\n", "response_to_init");
+    copy_field(ask("cmd=get_my_kvsname\n", "my_kvsname"), " kvsname=", kvsname, sizeof kvsname);
+}
+
+void layer_put(const char *key, const char *value)
+{
+    char line[LINE_ROOM];
+    snprintf(line, sizeof line, "cmd=put kvsname=%s key=%s value=%s\n", kvsname, key, value);
+    ask(line, "put_result");
+}
+
+void layer_commit(void)
+{
+    /* The wire protocol has no commit: each put is one. */
+}
+
+void layer_barrier(void)
+{
+    ask("cmd=barrier_in\n", "barrier_out");
+}
+
+void layer_get(const char *key, char *value, size_t room)
+{
+    char line[LINE_ROOM];
+    snprintf(line, sizeof line, "cmd=get kvsname=%s key=%s\n", kvsname, key);
+    copy_field(ask(line, "get_result"), " value=", value, room);
+}
+
+void layer_finalize(void)
+{
+    ask("cmd=finalize\n", "finalize_ack");
+}
