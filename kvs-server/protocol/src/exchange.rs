@@ -10,7 +10,8 @@ use crate::datagram::{
 };
 use crate::key::{Direction, Keys};
 use crate::limits::{
-    PATH_BODY_MAX, RANGE_LEN, RANGES_MAX, RETRANSMIT_FIRST_US, WINDOW_MAX, WINDOW_MIN,
+    CROWD_PULL_US, CROWD_US, PATH_BODY_MAX, RANGE_LEN, RANGES_MAX, RETRANSMIT_FIRST_US, WINDOW_MAX,
+    WINDOW_MIN,
 };
 use crate::pace::{Micros, Pace};
 use crate::ranks::{RankRange, RankRanges};
@@ -122,6 +123,8 @@ pub type ReadUp<'a> = dyn FnMut(u64, usize, &mut Vec<u8>) + 'a;
 #[derive(Clone, Debug)]
 pub struct Exchange<P> {
     identity: Identity,
+    /// How many nodes the group has, if all are like this one.
+    nodes: u64,
     goal: Goal,
     epoch: u32,
     servers: Vec<P>,
@@ -151,8 +154,12 @@ impl<P: Peer> Exchange<P> {
         now: Micros,
         seed: u64,
     ) -> Self {
+        let mut pace = Pace::new(now, seed);
+        let nodes = u64::from(identity.size) / start.ranks.len().max(1) as u64;
+        pace.expect_crowd(nodes * CROWD_US);
         Exchange {
             identity,
+            nodes,
             goal,
             epoch: start.epoch,
             servers,
@@ -167,7 +174,7 @@ impl<P: Peer> Exchange<P> {
             incarnation: 0,
             greet: false,
             tries: 0,
-            pace: Pace::new(now, seed),
+            pace,
             outcome: None,
         }
     }
@@ -391,7 +398,7 @@ impl<P: Peer> Exchange<P> {
         if self.up_acked != before && self.up_acked < self.up_end {
             self.grow_window();
             self.tries = 0;
-            self.pace.progress(now, 0);
+            self.pace.answered(now);
         }
     }
 
@@ -407,6 +414,7 @@ impl<P: Peer> Exchange<P> {
             self.mark = Some(datagram.header.mark);
             self.tries = 0;
             let pushed = !datagram.bytes.is_empty();
+            self.pace.expect_crowd(if pushed { 0 } else { self.nodes * CROWD_PULL_US });
             self.pace.progress(now, if pushed { PATIENCE_US } else { 0 });
         }
         self.on_bytes(now, datagram)
@@ -429,9 +437,9 @@ impl<P: Peer> Exchange<P> {
         self.tries = 0;
         if self.asked > 0 && self.down.upto() >= self.asked {
             self.grow_window();
-            self.pace.progress(now, 0);
+            self.pace.answered(now);
         } else {
-            self.pace.progress(now, PATIENCE_US);
+            self.pace.wait(now, PATIENCE_US);
         }
     }
 }

@@ -51,6 +51,13 @@ pub const WINDOW_MIN: u64 = 4 * 1024;
 /// a person notices.
 pub const RETRANSMIT_FIRST_US: u64 = 20_000;
 
+/// What each further node adds to the first retransmission, in microseconds: all nodes speak at once, and the
+/// server takes about so long for one. Without it, nodes in their thousands ask again while still in its queue.
+pub const CROWD_US: u64 = 5;
+
+/// The same while nodes pull: the server's time for the window of one node.
+pub const CROWD_PULL_US: u64 = 150;
+
 /// Slowest retransmission, in microseconds: also the longest time that a lost release can cost.
 pub const RETRANSMIT_MAX_US: u64 = 1_000_000;
 

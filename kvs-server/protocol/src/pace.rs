@@ -34,7 +34,10 @@ impl Jitter {
 #[derive(Clone, Debug)]
 pub struct Pace {
     due: Micros,
+    first: Micros,
     interval: Micros,
+    /// When the question was put that has no answer yet.
+    asked: Option<Micros>,
     heard: Micros,
     jitter: Jitter,
 }
@@ -42,7 +45,21 @@ pub struct Pace {
 impl Pace {
     /// A clock that is due at once.
     pub fn new(now: Micros, seed: u64) -> Self {
-        Pace { due: now, interval: RETRANSMIT_FIRST_US, heard: now, jitter: Jitter::new(seed) }
+        let first = RETRANSMIT_FIRST_US;
+        Pace {
+            due: now,
+            first,
+            interval: first,
+            asked: None,
+            heard: now,
+            jitter: Jitter::new(seed),
+        }
+    }
+
+    /// Others ask as well: the first answer may be `crowd` later than usual.
+    pub fn expect_crowd(&mut self, crowd: Micros) {
+        self.first = RETRANSMIT_FIRST_US.saturating_add(crowd).min(RETRANSMIT_MAX_US);
+        self.interval = self.first;
     }
 
     /// When to send next.
@@ -52,6 +69,7 @@ impl Pace {
 
     /// Something has been sent: the next time is a jittered interval away, which doubles.
     pub fn sent(&mut self, now: Micros) {
+        self.asked.get_or_insert(now);
         self.due = now + self.jitter.around(self.interval);
         self.interval = (self.interval * 2).min(RETRANSMIT_MAX_US);
     }
@@ -63,7 +81,20 @@ impl Pace {
 
     /// Things move: send again `after` from now, and begin with short intervals.
     pub fn progress(&mut self, now: Micros, after: Micros) {
-        self.interval = RETRANSMIT_FIRST_US;
+        self.asked = None;
+        self.interval = self.first;
+        self.due = now + after;
+    }
+
+    /// The question has its answer: put the next one at once, and expect the next answer to take as long.
+    pub fn answered(&mut self, now: Micros) {
+        let took = self.asked.take().map_or(0, |asked| now.saturating_sub(asked));
+        self.interval = (2 * took).clamp(self.first, RETRANSMIT_MAX_US);
+        self.due = now;
+    }
+
+    /// The answer has begun to come: wait `after` for its rest.
+    pub fn wait(&mut self, now: Micros, after: Micros) {
         self.due = now + after;
     }
 
@@ -105,5 +136,18 @@ mod tests {
         assert_eq!(pace.due(), now + 5);
         pace.sent(now);
         assert!(pace.due() <= now + RETRANSMIT_FIRST_US * 5 / 4);
+    }
+
+    #[test]
+    fn a_slow_answer_makes_the_next_wait_longer_and_a_quick_one_short_again() {
+        let mut pace = Pace::new(0, 1);
+        pace.sent(0);
+        pace.answered(100_000);
+        assert_eq!(pace.due(), 100_000);
+        pace.sent(100_000);
+        assert!(pace.due() >= 100_000 + 150_000);
+        pace.answered(101_000);
+        pace.sent(101_000);
+        assert!(pace.due() <= 101_000 + RETRANSMIT_FIRST_US * 5 / 4);
     }
 }

@@ -187,8 +187,8 @@ fn a_replay_from_elsewhere_does_not_lead_the_answers_astray() {
     bench.run(&mut [&mut b, &mut a], 1);
     assert!(b.mark().is_some());
     let mut again = bench.barrier(1, &[0], 2, &[]);
-    let answer = bench.serve(Address(2), &again.say(0)[0]);
-    again.exchange.handle(0, Address(666), &answer[0].1);
+    let answer = bench.serve(Address(2), &again.say(bench.now)[0]);
+    again.exchange.handle(bench.now, Address(666), &answer[0].1);
     assert_eq!(again.exchange.servers(), [common::SERVER]);
 }
 

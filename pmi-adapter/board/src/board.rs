@@ -100,6 +100,11 @@ impl Board {
         &self.shared.header().turnstile
     }
 
+    /// Takes the page faults of a first, small exchange now.
+    pub fn populate(&self) {
+        self.shared.segment().populate();
+    }
+
     /// Is this a board that no other process can see?
     pub fn is_private(&self) -> bool {
         self.shared.file().is_none()

@@ -16,10 +16,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::latch::Held;
-use crate::layout::{Founding, Geometry, Header, SLOTS_MAX, SlotCell};
+use crate::layout::{FIRST_TABLE, Founding, Geometry, Header, SLOTS_MAX, SlotCell};
 use crate::sys::memory::Mapping;
 use crate::turnstile::Lead;
 use crate::uplog::CAPACITY;
+
+/// Bytes of each log that are mapped ahead: what a hundred ranks put that have little to say.
+const FIRST_BYTES: u64 = 16 * 1024;
 
 /// A board's memory, mapped.
 #[derive(Debug)]
@@ -49,6 +52,18 @@ impl Segment {
         let geometry = Geometry::new(founding.ceiling);
         let whole = mapping.len() as u64 == geometry.len;
         whole.then_some(Segment { mapping, geometry, founding })
+    }
+
+    /// Maps what a small exchange touches: the first page of slots and of the index, and the start of both logs.
+    pub fn populate(&self) {
+        let it = &self.geometry;
+        let log = FIRST_BYTES.min(it.ceiling);
+        let table = FIRST_TABLE * 8;
+        for (from, len) in
+            [(it.slots, table), (it.up, FIRST_BYTES), (it.down, log), (it.index + table, table)]
+        {
+            self.mapping.populate(from, len);
+        }
     }
 
     /// What its maker wrote into it.

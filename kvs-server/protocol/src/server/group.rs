@@ -74,6 +74,9 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             return;
         }
         let index = self.node(context, from, &datagram.header);
+        if datagram.header.kind == Kind::Hello {
+            self.introduce(index, datagram);
+        }
         if !self.owns(context, index, datagram) {
             return self.answer_fault(context, from, index);
         }
@@ -184,10 +187,14 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         }
     }
 
-    fn on_hello(&mut self, context: &mut Context<P>, from: P, index: usize, datagram: &Datagram) {
+    /// Keeps what a node says of itself, before anything about it can be reported.
+    fn introduce(&mut self, index: usize, datagram: &Datagram) {
         let node = &mut self.nodes[index];
         node.host = decode_hello(datagram.bytes).map(|(_, host)| host);
         node.private = datagram.header.flags & PRIVATE != 0;
+    }
+
+    fn on_hello(&mut self, context: &mut Context<P>, from: P, index: usize, datagram: &Datagram) {
         match datagram.header.epoch {
             0 => self.release(context, from, index, self.log.mark() <= PUSH_MAX),
             _ => self.acknowledge(context, from, index, datagram),

@@ -18,6 +18,12 @@ use crate::Delegate;
 /// Between two looks at the health of the ranks on this node.
 pub(super) const SWEEP: Duration = Duration::from_millis(250);
 
+/// Bytes of the receive buffer: a datagram fits, and so large an allocation comes as fresh zero pages, of which
+/// only those are touched that a datagram fills. A delegate opens its socket while all others wait.
+const BUFFER: usize = 256 * 1024;
+
+const _: () = assert!(BUFFER > DATAGRAM_MAX, "a datagram that is too long is seen to be too long");
+
 /// What else has to be looked after while a delegate waits.
 pub(super) trait Watch {
     /// Something woke the delegate, or its timer did.
@@ -63,7 +69,7 @@ impl Courier {
             port,
             servers: servers.to_vec(),
             origin: Instant::now(),
-            buffer: vec![0; DATAGRAM_MAX + 1],
+            buffer: vec![0; BUFFER],
             outbox: Outbox::default(),
         })
     }

@@ -1,4 +1,3 @@
-// NOTE TO BOARD HELPER (temporary): the session uses the RAII `Delegate` API as committed in HEAD. KEEP IT, do not change it again.
 //! The session of one rank with the key-value server of its job, through the board of its node.
 
 mod courier;
@@ -94,6 +93,7 @@ impl Session {
         let slot = board.claim(config.rank).map_err(|error| refusal(&config, error))?;
         let session = Session::new(config, board, slot);
         session.pass(0, Goal::Join)?;
+        session.warm_up();
         Ok(session)
     }
 
@@ -119,6 +119,17 @@ impl Session {
             finalized: AtomicBool::new(false),
             config,
         }
+    }
+
+    /// Takes the page faults of code, heap and board here, where the ranks of a node still start one after the
+    /// other, and not in the first exchange, where all would take them while all wait.
+    fn warm_up(&self) {
+        self.board.populate();
+        let mut scratch = Puts::default();
+        scratch.put(0, self.config.job.as_bytes(), self.config.job.as_bytes());
+        scratch.committed(0);
+        scratch.released();
+        let _ = self.get(self.kvsname().as_bytes(), b"-", |_| ());
     }
 
     /// The default kvsname.
@@ -274,7 +285,7 @@ impl Session {
                 })?;
                 continue;
             }
-            match self.board.wait_opened(epoch, until(deadline, patience)) {
+            match self.board.wait_opened(epoch, self.limit(deadline, patience)) {
                 Wait::Opened => return Ok(()),
                 Wait::Failed => {}
                 Wait::Vacant => lead = true,
@@ -306,6 +317,17 @@ impl Session {
     /// The first patience, spread over the ranks so that not all lose it at once.
     fn first_patience(&self) -> Duration {
         self.patience + self.patience * (self.config.rank % 64) / 64
+    }
+
+    /// How long to sleep. Only some ranks watch over their peers: a timer costs a tenth of a barrier.
+    fn limit(&self, deadline: Option<Instant>, patience: Duration) -> Duration {
+        let watches = self.patience == PATIENCE_UNKNOWN || self.board.is_watch(&self.slot);
+        match deadline {
+            None if watches => patience,
+            None => Duration::MAX,
+            Some(deadline) => patience
+                .min(deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1)),
+        }
     }
 
     fn with_courier<R>(
@@ -397,12 +419,6 @@ impl Session {
         }
     }
 
-    /// A peer on this node that will never enter the barrier.
-    fn missed_member(&self, epoch: u32) -> Option<Member> {
-        let finalized = |member: &Member| epoch > 0 && member.state == State::Finalized;
-        self.board.casualty().or_else(|| self.board.members().into_iter().find(finalized))
-    }
-
     /// The job is over, because others wait for this member.
     fn report_casualty(&self, Member { rank, state, .. }: Member, epoch: u32) -> Error {
         let text = match state {
@@ -489,7 +505,7 @@ impl Watch for BarrierWatch<'_> {
                 self.session.config.rank
             );
         }
-        match self.session.missed_member(self.epoch) {
+        match self.session.board.casualty() {
             Some(member) => Err(self.session.report_casualty(member, self.epoch)),
             None => Ok(()),
         }
@@ -523,13 +539,6 @@ fn check_deadline(deadline: Option<Instant>, epoch: u32) -> Result<(), Error> {
     }
     let what = if epoch == 0 { "the server".to_owned() } else { format!("barrier {epoch}") };
     Err(Error::Timeout(format!("waiting for {what} took longer than PMI_TIMEOUT allows")))
-}
-
-/// `patience`, cut at the deadline.
-fn until(deadline: Option<Instant>, patience: Duration) -> Duration {
-    deadline.map_or(patience, |deadline| {
-        patience.min(deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
-    })
 }
 
 fn check_key(key: &[u8]) -> Result<(), Error> {

@@ -1,0 +1,231 @@
+//! What the ranks of a node share, as the simulation has it: a plain model of the board, without its shared
+//! memory, and the exchanges that its ranks have under way.
+
+use std::collections::BTreeSet;
+
+use crate::checker::{Micros, Verdict, View, Violation};
+use crate::plan::NodePlan;
+use crate::wire::{Address, Place};
+use pmi_protocol::datagram::Outbox;
+use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
+use pmi_protocol::ranks::RankRanges;
+use pmi_protocol::record::{RecordKind, records};
+
+/// What an exchange is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// The exchange of the board's delegate: join or barrier.
+    Delegate,
+    /// The exchange of a delegate that was given up but does not know.
+    Zombie,
+    /// Ranks have finalized.
+    Leave,
+    /// A rank aborts.
+    Abort,
+    /// A rank has found a dead peer.
+    Obituary,
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub struct Runner {
+    /// Index of the process that runs it.
+    pub process: usize,
+    /// What it is for.
+    pub task: Task,
+    /// The machine.
+    pub exchange: Exchange<Address>,
+}
+
+/// The board of one node.
+#[derive(Debug)]
+pub struct Board {
+    /// What the node is.
+    pub plan: NodePlan,
+    /// The last barrier passed; nothing before the node has joined.
+    pub epoch: Option<u32>,
+    /// Ranks that stand in the next barrier, or wait for the node to join.
+    pub arrived: BTreeSet<u32>,
+    /// Ranks that have called `PMI_Finalize`.
+    pub left: BTreeSet<u32>,
+    /// All pairs up to the mark.
+    pub view: View,
+    /// Why the job is over.
+    pub over: Option<(i32, String)>,
+    /// Exchanges under way.
+    pub runners: Vec<Runner>,
+    /// When `Happening::Poll` comes for it next.
+    pub next_poll: Option<Micros>,
+    identity: Identity,
+    up: Vec<u8>,
+    up_base: u64,
+    up_end: u64,
+    down: Vec<u8>,
+    visible: u64,
+}
+
+impl Board {
+    /// An empty board.
+    pub fn new(plan: NodePlan, identity: Identity) -> Self {
+        Board {
+            plan,
+            identity,
+            up: Vec::new(),
+            up_base: 0,
+            up_end: 0,
+            down: Vec::new(),
+            visible: 0,
+            epoch: None,
+            arrived: BTreeSet::new(),
+            left: BTreeSet::new(),
+            view: View::new(),
+            over: None,
+            runners: Vec::new(),
+            next_poll: None,
+        }
+    }
+
+    /// The barrier that arrivals are for; 0 stands for joining.
+    pub fn target(&self) -> u32 {
+        self.epoch.map_or(0, |epoch| epoch + 1)
+    }
+
+    /// A rank commits records.
+    pub fn commit(&mut self, records: &[u8]) {
+        self.up.extend_from_slice(records);
+    }
+
+    /// A rank arrives, and takes part in the exchange under way if there is one.
+    pub fn arrive(&mut self, now: Micros, rank: u32) {
+        self.arrived.insert(rank);
+        self.up_end = self.up.len() as u64;
+        let ranks = RankRanges::from_ranks(self.arrived.iter().copied());
+        let (joining, up_end) = (self.epoch.is_none(), self.up_end);
+        if let Some(delegate) = self.delegate().filter(|_| !joining) {
+            delegate.exchange.extend(ranks, up_end, now);
+        }
+    }
+
+    /// The delegate's exchange.
+    pub fn delegate(&mut self) -> Option<&mut Runner> {
+        self.runners.iter_mut().find(|runner| runner.task == Task::Delegate)
+    }
+
+    /// Starts an exchange of `process` for `ranks`.
+    pub fn start(
+        &mut self,
+        now: Micros,
+        process: usize,
+        task: Task,
+        goal: Goal,
+        ranks: impl IntoIterator<Item = u32>,
+        seed: u64,
+    ) {
+        let epoch = match goal {
+            Goal::Join | Goal::Barrier => self.target(),
+            Goal::Leave | Goal::Abort { .. } => self.epoch.unwrap_or(0),
+        };
+        let start = Start {
+            epoch,
+            ranks: RankRanges::from_ranks(ranks),
+            up_base: self.up_base,
+            up_end: self.up_end,
+            visible: self.visible,
+        };
+        let exchange = Exchange::new(self.identity.clone(), self.servers(), goal, start, now, seed);
+        self.runners.push(Runner { process, task, exchange });
+    }
+
+    fn servers(&self) -> Vec<Address> {
+        let loopback = self.plan.loopback;
+        let mut servers = vec![Address { place: Place::Server, loopback }];
+        if self.plan.dead_address {
+            servers.insert(0, Address { place: Place::Nowhere, loopback });
+        }
+        servers
+    }
+
+    /// Lets the exchanges of the board send what is due; calls `send` with the process and its datagrams.
+    pub fn transmit(&mut self, now: Micros, mut send: impl FnMut(usize, &Outbox<Address>)) {
+        let Board { up, runners, .. } = self;
+        let mut read_up = |offset: u64, len: usize, bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(&up[offset as usize..offset as usize + len]);
+        };
+        for runner in runners.iter_mut().filter(|runner| runner.exchange.due() <= now) {
+            let mut out = Outbox::default();
+            runner.exchange.transmit(now, &mut read_up, &mut out);
+            send(runner.process, &out);
+        }
+    }
+
+    /// When an exchange wants to send next.
+    pub fn due(&self) -> Option<Micros> {
+        self.runners.iter().map(|runner| runner.exchange.due()).min()
+    }
+
+    /// A datagram has come for a process. False if it has no exchange that could use it.
+    pub fn receive(
+        &mut self,
+        now: Micros,
+        process: usize,
+        from: Address,
+        bytes: &[u8],
+    ) -> Result<bool, Violation> {
+        let mut used = false;
+        let mut writes = Vec::new();
+        for runner in self.runners.iter_mut().filter(|runner| runner.process == process) {
+            used = true;
+            writes.extend(runner.exchange.handle(now, from, bytes));
+        }
+        writes.into_iter().try_for_each(|(offset, bytes)| self.write(offset, bytes))?;
+        Ok(used)
+    }
+
+    /// Writes down-log bytes. Whatever is visible already must not change.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Verdict {
+        let (from, to) = (offset as usize, offset as usize + bytes.len());
+        let seen = to.min(self.visible as usize);
+        if from < seen && self.down[from..seen] != bytes[..seen - from] {
+            return Err(Violation(format!(
+                "bytes {from}..{to} of the log change after their mark"
+            )));
+        }
+        self.down.resize(self.down.len().max(to), 0);
+        self.down[from..to].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Takes out an exchange that has ended, with how.
+    pub fn take_ended(&mut self) -> Option<(Runner, Outcome)> {
+        let at = self.runners.iter().position(|runner| runner.exchange.outcome().is_some())?;
+        let runner = self.runners.remove(at);
+        let outcome = runner.exchange.outcome().cloned()?;
+        Some((runner, outcome))
+    }
+
+    /// The next epoch is open up to `mark`: makes it visible, and returns the ranks that were waiting for it.
+    pub fn open(&mut self, mark: u64) -> Result<BTreeSet<u32>, Violation> {
+        self.epoch = Some(self.target());
+        if mark < self.visible || mark as usize > self.down.len() {
+            return Err(Violation(format!("mark {mark} is beyond the bytes on the board")));
+        }
+        let (from, to) = (self.visible as usize, mark as usize);
+        let mut end = from;
+        for (at, record) in records(&self.down[from..to]) {
+            end = from + at + record.encoded_len();
+            match record.kind {
+                RecordKind::Put => {
+                    self.view.insert((record.space, record.key.to_vec()), record.value.to_vec());
+                }
+                RecordKind::Destroy => self.view.retain(|key, _| key.0 != record.space),
+                _ => {}
+            }
+        }
+        if end != to {
+            return Err(Violation(format!("the log is not whole at {end}, its mark is {mark}")));
+        }
+        self.visible = mark;
+        self.up_base = self.up_end;
+        Ok(std::mem::take(&mut self.arrived))
+    }
+}
