@@ -106,8 +106,7 @@ impl Service {
             self.receive(&ready)?;
             let now = self.now();
             self.server.tick(now, &mut self.events);
-            self.udp.send(&mut self.outbox);
-            self.report()?;
+            self.report_and_send()?;
         }
         let statistics = self.statistics();
         tracing::info!(?statistics, "end");
@@ -157,15 +156,22 @@ impl Service {
 
     fn receive_datagrams(&mut self, socket: usize) -> io::Result<()> {
         let now = self.now();
-        let Service { server, udp, outbox, events, .. } = self;
         for _ in 0..BATCHES_MAX {
+            let Service { server, udp, outbox, events, .. } = self;
             let more =
                 udp.receive(socket, |from, bytes| server.handle(now, from, bytes, outbox, events))?;
-            udp.send(outbox);
+            self.report_and_send()?;
             if !more {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// The launcher hears first: what a node knows that the server has noted must survive the server's death.
+    fn report_and_send(&mut self) -> io::Result<()> {
+        self.report()?;
+        self.udp.send(&mut self.outbox);
         Ok(())
     }
 

@@ -86,8 +86,8 @@ static void put_beyond_limits(void)
     char text[2 * VALUE_ROOM];
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    expect(PMI_KVS_Put(kvsname, "key", text), PMI_ERR_INVALID_VAL_LENGTH);
-    expect(PMI_KVS_Put(kvsname, text, "value"), PMI_ERR_INVALID_KEY_LENGTH);
+    expect(PMI_KVS_Put(kvsname, "key", text), PMI_ERR_INVALID_VAL);
+    expect(PMI_KVS_Put(kvsname, text, "value"), PMI_ERR_INVALID_KEY);
     fprintf(stderr, "rank %d: both puts were refused\n", rank);
     exit(1);
 }

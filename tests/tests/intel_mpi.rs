@@ -1,12 +1,13 @@
-//! Intel MPI 2021.18 runs under pmi-ssh, through libpmi.so; the user sets nothing but the path of its libraries.
+//! Intel MPI 2021.18 runs under pmi-ssh, through libpmi.so; the user says only where its libraries are.
 
 use pmi_tests::{Job, Outcome, venv};
 
-/// Runs one of Intel's own benchmarks on 4 ranks.
+/// Runs one of Intel's own benchmarks on 4 ranks. The machine may have fewer cores: waiting ranks shall block
+/// rather than spin, as they do under Intel's own launcher.
 fn benchmark(arguments: &[&str]) -> Outcome {
     let intel = venv("impi");
     let job = Job::of(4).arg(intel.join("bin/IMB-MPI1")).args(arguments).args(["-iter", "20"]);
-    job.env("LD_LIBRARY_PATH", intel.join("lib")).run()
+    job.env("LD_LIBRARY_PATH", intel.join("lib")).env("I_MPI_WAIT_MODE", "1").run()
 }
 
 /// Numbers of bytes for which the benchmark printed a result.

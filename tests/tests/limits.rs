@@ -10,7 +10,9 @@ fn values_and_keys_beyond_their_limits_are_refused() {
 
 #[test]
 fn a_log_beyond_its_ceiling_is_refused() {
-    let job = Job::of(2).arg(c_program("trouble")).arg("fill").arg_directory();
-    let outcome = job.env("PMI_KVS_LOG_CEILING", "65536").run();
-    outcome.assert_failure().assert_says(&["PMI_KVS_LOG_CEILING"]);
+    let job = Job::of(2).args(["-log-ceiling", "64K"]).arg(c_program("trouble")).arg("fill");
+    job.arg_directory()
+        .run()
+        .assert_failure()
+        .assert_says(&["PMI_KVS_LOG_CEILING", "of at most 65536 bytes"]);
 }

@@ -1,0 +1,275 @@
+//! The environment of a rank: what it inherits, what the user sets, what the job sets.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use crate::error::Error;
+use crate::spec::{App, Inherit};
+use crate::sys::CArray;
+
+/// Variables that name a rank, a size or a PMI server of another starter (or of an outer job of ours). Passed
+/// on, they would contradict this job's: an MPI library may look at them before it looks at `PMI_RANK`.
+const FOREIGN: &[&str] = &[
+    "FLUX_JOB_ID",
+    "FLUX_PMI_LIBRARY_PATH",
+    "HYDI_CONTROL_FD",
+    "I_MPI_PMI_LIBRARY",
+    "MPI_APPNUM",
+    "MPI_LOCALNRANKS",
+    "MPI_LOCALRANKID",
+    "MPI_UNIVERSE_SIZE",
+    "OMPI_APP_CTX_NUM_PROCS",
+    "OMPI_COMMAND",
+    "OMPI_FILE_LOCATION",
+    "OMPI_FIRST_RANKS",
+    "OMPI_MCA_ess",
+    "OMPI_NUM_APP_CTX",
+    "OMPI_UNIVERSE_SIZE",
+    "PMI_APPNUM",
+    "PMI_CONTROL_FD",
+    "PMI_CONTROL_PORT",
+    "PMI_FD",
+    "PMI_HOSTNAME",
+    "PMI_ID",
+    "PMI_JOBID",
+    "PMI_LOCAL_RANK",
+    "PMI_LOCAL_SIZE",
+    "PMI_PORT",
+    "PMI_PROCESS_MAPPING",
+    "PMI_RANK",
+    "PMI_SIZE",
+    "PMI_SPAWNED",
+    "PMI_UNIVERSE_SIZE",
+    "SLURM_GTIDS",
+    "SLURM_LOCALID",
+    "SLURM_MPI_TYPE",
+    "SLURM_NODEID",
+    "SLURM_PROCID",
+    "SLURM_STEPID",
+    "SLURM_TASK_PID",
+];
+
+/// Families of such variables.
+const FOREIGN_PREFIXES: &[&str] = &[
+    "FLUX_TASK_",
+    "JSM_NAMESPACE_",
+    "MV2_COMM_WORLD_",
+    "OMPI_COMM_WORLD_",
+    "OMPI_MCA_orte_ess_",
+    "OMPI_MCA_orte_hnp_",
+    "OMPI_MCA_orte_local_daemon_",
+    "PALS_",
+    "PMIX_",
+    "PMI_KVS_",
+    "SLURM_PMI",
+    "SLURM_SRUN_COMM_",
+    "SLURM_STEP_",
+];
+
+/// Is this a variable of another starter, which a rank of ours must not see?
+pub fn is_foreign(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    FOREIGN.iter().any(|foreign| foreign.as_bytes() == name)
+        || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// What is the same for every rank of a job.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    /// `PMI_SIZE`.
+    pub size: u32,
+    /// `PMI_LOCAL_SIZE`: ranks on this host.
+    pub local_size: u32,
+    /// `PMI_UNIVERSE_SIZE`.
+    pub universe_size: u32,
+    /// `PMI_KVS_SERVER`.
+    pub server: String,
+    /// `PMI_KVS_JOB`.
+    pub job: String,
+    /// `PMI_KVS_SECRET`: 64 hex digits.
+    pub secret: String,
+    /// `PMI_KVS_LOG_CEILING`, if it is not the default.
+    pub log_ceiling: Option<u64>,
+    /// Variables that MPI libraries need to find our `libpmi.so`; the user's own settings win.
+    pub presets: Vec<(&'static str, OsString)>,
+}
+
+/// Variables by which MPI libraries find our `libpmi.so`: Intel MPI by the first, Open MPI 4 by the other two
+/// together. Open MPI wants a number that differs from job to job.
+pub fn presets(library: &Path, job_number: u64) -> Vec<(&'static str, OsString)> {
+    vec![
+        ("I_MPI_PMI_LIBRARY", library.as_os_str().to_owned()),
+        ("FLUX_JOB_ID", job_number.to_string().into()),
+        ("FLUX_PMI_LIBRARY_PATH", library.as_os_str().to_owned()),
+    ]
+}
+
+/// The environment of one app's ranks, of which two variables differ from rank to rank.
+pub struct Environment {
+    array: CArray,
+}
+
+/// Places of the two variables that differ.
+const RANK: usize = 0;
+const LOCAL_RANK: usize = 1;
+
+impl Environment {
+    /// The environment of `app`, the `appnum`-th of its job; `ours` is the launcher's own.
+    pub fn new(
+        ours: impl IntoIterator<Item = (OsString, OsString)>,
+        app: &App,
+        appnum: u32,
+        contract: &Contract,
+    ) -> Result<Self, Error> {
+        let mut pairs = vec![("PMI_RANK".into(), "".into()), ("PMI_LOCAL_RANK".into(), "".into())];
+        pairs.extend(fixed(contract, appnum));
+        add_new(&mut pairs, app.set.iter().rev().cloned());
+        let presets = contract.presets.iter().map(|(name, value)| ((*name).into(), value.clone()));
+        add_new(&mut pairs, presets);
+        add_new(&mut pairs, ours.into_iter().filter(|(name, _)| passes(&app.inherit, name)));
+        let strings = pairs.into_iter().map(assignment).collect::<Result<_, _>>()?;
+        Ok(Environment { array: CArray::new(strings) })
+    }
+
+    /// The environment of one rank.
+    pub fn of_rank(&mut self, rank: u32, local_rank: u32) -> &CArray {
+        self.array.replace(RANK, number("PMI_RANK", rank));
+        self.array.replace(LOCAL_RANK, number("PMI_LOCAL_RANK", local_rank));
+        &self.array
+    }
+}
+
+fn fixed(contract: &Contract, appnum: u32) -> Vec<(OsString, OsString)> {
+    let ceiling = contract.log_ceiling.map(|bytes| ("PMI_KVS_LOG_CEILING", bytes.to_string()));
+    [
+        ("PMI_SIZE", contract.size.to_string()),
+        ("PMI_LOCAL_SIZE", contract.local_size.to_string()),
+        ("PMI_APPNUM", appnum.to_string()),
+        ("PMI_UNIVERSE_SIZE", contract.universe_size.to_string()),
+        ("PMI_KVS_SERVER", contract.server.clone()),
+        ("PMI_KVS_JOB", contract.job.clone()),
+        ("PMI_KVS_SECRET", contract.secret.clone()),
+    ]
+    .into_iter()
+    .chain(ceiling)
+    .map(|(name, value)| (name.into(), value.into()))
+    .collect()
+}
+
+/// Adds those variables that are not there yet.
+fn add_new(
+    pairs: &mut Vec<(OsString, OsString)>,
+    more: impl IntoIterator<Item = (OsString, OsString)>,
+) {
+    for pair in more {
+        if !pairs.iter().any(|(name, _)| *name == pair.0) {
+            pairs.push(pair);
+        }
+    }
+}
+
+fn passes(inherit: &Inherit, name: &OsStr) -> bool {
+    match inherit {
+        Inherit::All => !is_foreign(name),
+        Inherit::Nothing => false,
+        Inherit::Only(names) => names.iter().any(|wanted| wanted == name),
+    }
+}
+
+fn assignment((name, value): (OsString, OsString)) -> Result<CString, Error> {
+    let text = name.display().to_string();
+    let mut bytes = name.into_vec();
+    bytes.push(b'=');
+    bytes.extend_from_slice(value.as_bytes());
+    CString::new(bytes).map_err(|_| Error::Nul(format!("environment variable '{text}'")))
+}
+
+fn number(name: &str, value: u32) -> CString {
+    CString::new(format!("{name}={value}")).expect("names and numbers hold no NUL byte")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contract() -> Contract {
+        Contract {
+            size: 4,
+            local_size: 4,
+            universe_size: 8,
+            server: "127.0.0.1:1".into(),
+            job: "job".into(),
+            secret: "ab".into(),
+            log_ceiling: None,
+            presets: presets(Path::new("/lib/libpmi.so"), 7),
+        }
+    }
+
+    fn app(inherit: Inherit, set: &[(&str, &str)]) -> App {
+        let set = set.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        App { count: 4, program: "x".into(), args: vec![], wdir: None, inherit, set }
+    }
+
+    fn lines(app: &App, ours: &[(&str, &str)]) -> Vec<String> {
+        let ours = ours.iter().map(|(name, value)| (name.into(), value.into()));
+        let mut environment = Environment::new(ours, app, 1, &contract()).unwrap();
+        let mut lines: Vec<_> = environment
+            .of_rank(3, 2)
+            .strings()
+            .iter()
+            .map(|line| line.to_str().unwrap().to_owned())
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    const CONTRACT: [&str; 12] = [
+        "FLUX_JOB_ID=7",
+        "FLUX_PMI_LIBRARY_PATH=/lib/libpmi.so",
+        "I_MPI_PMI_LIBRARY=/lib/libpmi.so",
+        "PMI_APPNUM=1",
+        "PMI_KVS_JOB=job",
+        "PMI_KVS_SECRET=ab",
+        "PMI_KVS_SERVER=127.0.0.1:1",
+        "PMI_LOCAL_RANK=2",
+        "PMI_LOCAL_SIZE=4",
+        "PMI_RANK=3",
+        "PMI_SIZE=4",
+        "PMI_UNIVERSE_SIZE=8",
+    ];
+
+    #[test]
+    fn a_rank_inherits_everything_but_other_starters_variables() {
+        let ours =
+            [("ZED", "1"), ("PMIX_RANK", "9"), ("PMI_FD", "5"), ("SLURM_PROCID", "2"), ("Z", "")];
+        let mut expected = CONTRACT.to_vec();
+        expected.extend(["Z=", "ZED=1"]);
+        assert_eq!(lines(&app(Inherit::All, &[]), &ours), expected);
+        assert_eq!(lines(&app(Inherit::Nothing, &[]), &ours), CONTRACT);
+        let only = Inherit::Only(vec!["ZED".into()]);
+        assert!(lines(&app(only, &[]), &ours).contains(&"ZED=1".to_owned()));
+    }
+
+    #[test]
+    fn what_the_user_sets_beats_all_but_the_contract() {
+        let set = [("A", "1"), ("A", "2"), ("PMI_RANK", "77"), ("I_MPI_PMI_LIBRARY", "/mine")];
+        let lines = lines(&app(Inherit::All, &set), &[("A", "0")]);
+        let has = |line: &str| lines.iter().any(|found| found == line);
+        assert!(has("A=2") && has("PMI_RANK=3") && has("I_MPI_PMI_LIBRARY=/mine"), "{lines:?}");
+        assert_eq!(lines.len(), CONTRACT.len() + 1);
+    }
+
+    #[test]
+    fn foreign_variables_are_told_from_ours() {
+        for name in ["PMI_RANK", "PMIX_NAMESPACE", "PMI_KVS_SECRET", "SLURM_STEP_ID", "PALS_RANKID"]
+        {
+            assert!(is_foreign(OsStr::new(name)), "{name}");
+        }
+        for name in
+            ["PMI_DEBUG", "PMI_TIMEOUT", "SLURM_JOB_ID", "SLURM_NTASKS", "PATH", "OMPI_MCA_btl"]
+        {
+            assert!(!is_foreign(OsStr::new(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! `pmi-ssh` as its users meet it: the real program, the real server, real processes.
+
+mod endings;
+mod environment;
+mod harness;
+mod members;
+mod remains;
+mod signals;
+mod streams;
+mod supervision;
+mod usage;
