@@ -13,11 +13,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use pmi_protocol::limits::LOG_CEILING_MAX;
 use pmi_protocol::log::LogMemory;
 
 const PAGE: u64 = 4096;
+/// Bytes of a log whose page faults are taken while the ranks still start.
+const AHEAD: usize = 64 * 1024;
 /// Distance of two regions: the largest log with its page.
 const STRIDE: u64 = LOG_CEILING_MAX + PAGE;
 const MAGIC: u64 = u64::from_le_bytes(*b"pmi-log\x01");
@@ -100,6 +102,10 @@ impl Region {
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
         // SAFETY: the kernel chooses the address, so no existing mapping is touched.
         let base = unsafe { mmap(None, mapped, protection, flags, file.as_fd(), start as i64)? };
+        let ahead = mapped.get().min(AHEAD);
+        // SAFETY: inside the mapping just made, whose contents stay as they are. Where the kernel refuses (before
+        // Linux 5.14), pages fault as they are written.
+        let _ = unsafe { madvise(base, ahead, MmapAdvise::MADV_POPULATE_WRITE) };
         Ok(Region { base: base.cast(), mapped: mapped.get() })
     }
 

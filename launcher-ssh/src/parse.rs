@@ -6,8 +6,7 @@ use std::iter::Peekable;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use pmi_launch::spec::{App, Inherit, JobSpec};
-use pmi_protocol::limits::{LOG_CEILING_MAX, LOG_CEILING_MIN, SIZE_MAX};
+use pmi_launch::spec::{App, Inherit, JobSpec, LOG_CEILING_MAX, LOG_CEILING_MIN, SIZE_MAX};
 
 use crate::flags::{self, Flag, Id};
 

@@ -2,6 +2,7 @@
 
 EXCHANGE_COLUMNS = [
     ("exchange_ns", "exchange"),
+    ("first_exchange_ns", "first exchange"),
     ("put_ns", "of it put and commit"),
     ("wait_ns", "and its barrier"),
     ("get_ns", "per get"),
@@ -9,7 +10,7 @@ EXCHANGE_COLUMNS = [
     ("barrier_ns", "barrier"),
     ("barrier_mean_ns", "barrier, mean"),
 ]
-RATIO_COLUMNS = ["exchange_ns", "get_ns", "barrier_ns"]
+RATIO_COLUMNS = ["exchange_ns", "first_exchange_ns", "get_ns", "barrier_ns"]
 FLOOR = "futex floor"
 
 
@@ -92,7 +93,7 @@ def ratio_table(result):
         for other in others:
             theirs = find(result["exchange"], other, ranks)
             rows.append([str(ranks), other] + [ratio_text(ratio(theirs, mine, name)) for name in RATIO_COLUMNS] + [over])
-    return table(["ranks", "than", "exchange", "get", "barrier", "our barrier over the floor"], rows)
+    return table(["ranks", "than", "exchange", "first exchange", "get", "barrier", "our barrier over the floor"], rows)
 
 
 def start_table(result):

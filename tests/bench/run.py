@@ -129,10 +129,10 @@ def compile_programs(target):
 
 
 def compile_c(program, sources, options):
-    """Compiles one program with optimisation."""
+    """Compiles one program with optimisation; symbols are bound at its start, not in the measurement."""
     compiler = os.environ.get("CC", "cc")
     paths = [str(HERE / source) for source in sources]
-    subprocess.run([compiler, "-O2", "-Wall", "-o", str(program), *paths, *options], check=True)
+    subprocess.run([compiler, "-O2", "-Wall", "-Wl,-z,now", "-o", str(program), *paths, *options], check=True)
 
 
 def launchers(target, venv, programs):

@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::error::Error;
 use crate::spec::{App, Inherit};
@@ -69,9 +70,8 @@ const FOREIGN_PREFIXES: &[&str] = &[
 
 /// Is this a variable of another starter, which a rank of ours must not see?
 pub fn is_foreign(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    FOREIGN.iter().any(|foreign| foreign.as_bytes() == name)
-        || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+    let family = |prefix: &&str| name.as_bytes().starts_with(prefix.as_bytes());
+    FOREIGN.iter().any(|foreign| name == *foreign) || FOREIGN_PREFIXES.iter().any(family)
 }
 
 /// What is the same for every rank of a job.
@@ -105,14 +105,10 @@ pub fn presets(library: &Path, job_number: u64) -> Vec<(&'static str, OsString)>
     ]
 }
 
-/// The environment of one app's ranks, of which two variables differ from rank to rank.
+/// The environment of one app's ranks, of which the first two variables differ from rank to rank.
 pub struct Environment {
-    array: CArray,
+    common: Rc<CArray>,
 }
-
-/// Places of the two variables that differ.
-const RANK: usize = 0;
-const LOCAL_RANK: usize = 1;
 
 impl Environment {
     /// The environment of `app`, the `appnum`-th of its job; `ours` is the launcher's own.
@@ -129,14 +125,13 @@ impl Environment {
         add_new(&mut pairs, presets);
         add_new(&mut pairs, ours.into_iter().filter(|(name, _)| passes(&app.inherit, name)));
         let strings = pairs.into_iter().map(assignment).collect::<Result<_, _>>()?;
-        Ok(Environment { array: CArray::new(strings) })
+        Ok(Environment { common: Rc::new(CArray::new(strings)) })
     }
 
     /// The environment of one rank.
-    pub fn of_rank(&mut self, rank: u32, local_rank: u32) -> &CArray {
-        self.array.replace(RANK, number("PMI_RANK", rank));
-        self.array.replace(LOCAL_RANK, number("PMI_LOCAL_RANK", local_rank));
-        &self.array
+    pub fn of_rank(&self, rank: u32, local_rank: u32) -> CArray {
+        let own = vec![number("PMI_RANK", rank), number("PMI_LOCAL_RANK", local_rank)];
+        CArray::replacing_first(own, &self.common)
     }
 }
 
@@ -213,11 +208,10 @@ mod tests {
 
     fn lines(app: &App, ours: &[(&str, &str)]) -> Vec<String> {
         let ours = ours.iter().map(|(name, value)| (name.into(), value.into()));
-        let mut environment = Environment::new(ours, app, 1, &contract()).unwrap();
+        let environment = Environment::new(ours, app, 1, &contract()).unwrap();
         let mut lines: Vec<_> = environment
             .of_rank(3, 2)
             .strings()
-            .iter()
             .map(|line| line.to_str().unwrap().to_owned())
             .collect();
         lines.sort();

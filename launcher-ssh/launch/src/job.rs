@@ -11,7 +11,6 @@ use std::time::SystemTime;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pmi_protocol::limits::LOG_CEILING_DEFAULT;
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, format_mapping};
 
 use crate::conductor::Conductor;
@@ -27,7 +26,7 @@ use crate::report::Names;
 use crate::resolve::Installation;
 use crate::server::{self, Order, Server};
 use crate::signals::Signals;
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, LOG_CEILING_DEFAULT};
 use crate::sys::{Inherited, Spawner};
 use crate::timeline::Timeline;
 

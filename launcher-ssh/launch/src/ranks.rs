@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
@@ -24,10 +25,10 @@ use crate::sys::{CArray, Child, Group, GroupTable, Inherited, SpawnError, Spawne
 /// One app, ready to be executed.
 struct Image {
     count: u32,
-    path: CString,
-    argv: CArray,
-    shell_argv: CArray,
-    wdir: Option<CString>,
+    path: Rc<CString>,
+    argv: Rc<CArray>,
+    shell_argv: Rc<CArray>,
+    wdir: Option<Rc<CString>>,
     environment: Environment,
 }
 
@@ -58,7 +59,7 @@ pub struct Ranks {
     next: (usize, u32),
     by_pid: HashMap<Pid, usize>,
     /// The process group of each rank that has been started, until nothing of it is left.
-    groups: GroupTable,
+    groups: Rc<GroupTable>,
     /// Ranks that have ended and left processes of their group behind.
     leftovers: Vec<usize>,
     null: OwnedFd,
@@ -80,7 +81,7 @@ impl Ranks {
             started: 0,
             next: (0, 0),
             by_pid: HashMap::with_capacity(size),
-            groups,
+            groups: Rc::new(groups),
             leftovers: Vec::new(),
             null,
         })
@@ -116,18 +117,26 @@ impl Ranks {
         while self.next.1 == self.images[self.next.0].count {
             self.next = (self.next.0 + 1, 0);
         }
-        let image = &mut self.images[self.next.0];
-        let wdir = image.wdir.as_deref();
-        let directory = wdir.map_or(String::new(), |wdir| wdir.to_string_lossy().into_owned());
+        let image = &self.images[self.next.0];
         let started = start(image, rank as u32, &self.groups, &self.null, spawner, inherited);
-        let (pid, streams) = started.map_err(|error| {
-            let (reason, code) = report::spawn_text(error, &directory);
-            StartFailure { reason, code }
-        })?;
+        let (pid, streams) = started.map_err(|error| self.start_failure(rank as u32, error))?;
         self.by_pid.insert(pid, rank);
         self.started += 1;
         self.next.1 += 1;
         Ok((pid, streams))
+    }
+
+    /// Explains why a rank's program has not begun.
+    pub fn start_failure(&self, rank: u32, error: SpawnError) -> StartFailure {
+        let mut first = 0;
+        let image = self.images.iter().find(|image| {
+            first += image.count;
+            rank < first
+        });
+        let wdir = image.and_then(|image| image.wdir.as_ref());
+        let wdir = wdir.map_or(".".into(), |wdir| wdir.to_string_lossy());
+        let (reason, code) = report::spawn_text(error, &wdir);
+        StartFailure { reason, code }
     }
 
     /// A child of ours has ended. Its rank, if it was one; otherwise a process whose parent had died before it.
@@ -183,23 +192,25 @@ impl Image {
         let path = resolve::program(&app.program, app.wdir.as_deref(), search_path.as_deref())?;
         let path = c_string(path.as_os_str())?;
         let args = app.args.iter().map(|arg| c_string(arg)).collect::<Result<Vec<_>, _>>()?;
-        let with =
-            |first: Vec<CString>| CArray::new(first.into_iter().chain(args.clone()).collect());
+        let wdir = app.wdir.as_deref().map(Path::as_os_str).map(c_string).transpose()?;
+        let with = |first: Vec<CString>| {
+            Rc::new(CArray::new(first.into_iter().chain(args.clone()).collect()))
+        };
         Ok(Image {
             count: app.count,
             argv: with(vec![c_string(&app.program)?]),
             shell_argv: with(vec![c"/bin/sh".to_owned(), path.clone()]),
-            path,
-            wdir: app.wdir.as_deref().map(Path::as_os_str).map(c_string).transpose()?,
+            path: Rc::new(path),
+            wdir: wdir.map(Rc::new),
             environment: Environment::new(std::env::vars_os(), app, appnum, contract)?,
         })
     }
 }
 
 fn start(
-    image: &mut Image,
+    image: &Image,
     rank: u32,
-    groups: &GroupTable,
+    groups: &Rc<GroupTable>,
     null: &OwnedFd,
     spawner: &mut Spawner,
     inherited: &Inherited,
@@ -209,24 +220,18 @@ fn start(
     let (error, its_error) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(setup)?;
     let (its_input, input) = (rank == 0).then(input_pipe).transpose().map_err(setup)?.unzip();
     let child = Child {
-        path: &image.path,
-        argv: &image.argv,
-        shell_argv: Some(&image.shell_argv),
+        path: image.path.clone(),
+        argv: image.argv.clone(),
+        shell_argv: Some(image.shell_argv.clone()),
         envp: image.environment.of_rank(rank, rank),
-        wdir: image.wdir.as_deref(),
-        stdio: [its_input.as_ref().unwrap_or(null).as_fd(), its_output.as_fd(), its_error.as_fd()],
-        keep: &[],
+        wdir: image.wdir.clone(),
         group: Group::Own,
-        slot: Some(&groups.slots()[rank as usize]),
-        inherited,
+        slot: Some((groups.clone(), rank as usize)),
+        inherited: *inherited,
     };
-    match spawner.spawn(&child) {
-        Ok(pid) => Ok((pid, Streams { input, output, error })),
-        Err(error) => {
-            groups.slots()[rank as usize].store(0, Ordering::SeqCst);
-            Err(error)
-        }
-    }
+    let stdio = [its_input.as_ref().unwrap_or(null), &its_output, &its_error].map(AsFd::as_fd);
+    let pid = spawner.spawn(child, stdio, &[])?;
+    Ok((pid, Streams { input, output, error }))
 }
 
 /// Reading end and non-blocking writing end.

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{io, net};
 
@@ -23,7 +24,7 @@ use crate::endpoint::Endpoint;
 use crate::environment::is_foreign;
 use crate::error::Error;
 use crate::report;
-use crate::sys::{CArray, Child, Exit, Group, Inherited, Spawner};
+use crate::sys::{CArray, Child, Exit, Group, Inherited, SpawnError, Spawner};
 
 /// More crashes than this within [`CRASH_WINDOW`] are not bad luck but a fault that will come again.
 const CRASHES_MAX: usize = 5;
@@ -57,10 +58,10 @@ pub enum Loss {
 
 /// A job's server.
 pub struct Server {
-    path: CString,
+    path: Rc<CString>,
     /// All arguments but the control channel, which differs from start to start.
     args: Vec<CString>,
-    envp: CArray,
+    envp: Rc<CArray>,
     socket: UdpSocket,
     log: OwnedFd,
     null: OwnedFd,
@@ -112,9 +113,12 @@ impl Server {
         let log = memfd_create(c"pmi-log", MFdFlags::MFD_CLOEXEC)
             .map_err(Error::system("make the memory of the log"))?;
         let mut server = Server {
-            path: c_string("path of the server", order.program.as_os_str().as_bytes().to_vec())?,
+            path: Rc::new(c_string(
+                "path of the server",
+                order.program.as_os_str().as_bytes().to_vec(),
+            )?),
             args: arguments(order, &socket, &log)?,
-            envp: environment(order.secret)?,
+            envp: Rc::new(environment(order.secret)?),
             socket,
             log,
             null,
@@ -133,18 +137,19 @@ impl Server {
         let number = CString::new(theirs.as_raw_fd().to_string())?;
         let argv = self.args.iter().cloned().chain([c"--control-fd".to_owned(), number]);
         let child = Child {
-            path: &self.path,
-            argv: &CArray::new(argv.collect()),
+            path: self.path.clone(),
+            argv: Rc::new(CArray::new(argv.collect())),
             shell_argv: None,
-            envp: &self.envp,
+            envp: CArray::replacing_first(Vec::new(), &self.envp),
             wdir: None,
-            stdio: [self.null.as_fd(), self.null.as_fd(), stderr.as_fd()],
-            keep: &[self.socket.as_fd(), self.log.as_fd(), theirs.as_fd()],
             group: Group::Session,
             slot: None,
-            inherited,
+            inherited: *inherited,
         };
-        let pid = spawner.spawn(&child).map_err(|error| io::Error::from(error.errno))?;
+        let stdio = [self.null.as_fd(), self.null.as_fd(), stderr.as_fd()];
+        let keep = [self.socket.as_fd(), self.log.as_fd(), theirs.as_fd()];
+        let pid =
+            spawner.spawn(child, stdio, &keep).map_err(|error| io::Error::from(error.errno))?;
         let mut endpoint = Endpoint::new(ours)?;
         self.history.iter().for_each(|command| endpoint.send(command));
         self.process = Some((pid, endpoint));
@@ -190,14 +195,17 @@ impl Server {
     pub fn replace(
         &mut self,
         exit: Exit,
+        never_began: Option<SpawnError>,
         now: Instant,
         spawner: &mut Spawner,
         inherited: &Inherited,
     ) -> Loss {
-        let how = match self.process.take() {
-            Some((pid, _)) => format!("pmi-kvs-server (pid {pid}) {}", report::exit_text(exit)),
-            None => "pmi-kvs-server has ended".to_owned(),
-        };
+        let pid = self.process.take().map_or(0, |(pid, _)| pid.as_raw());
+        if let Some(error) = never_began {
+            let path = self.path.to_string_lossy();
+            return Loss::Final(format!("'{path}' {}", report::spawn_text(error, "").0));
+        }
+        let how = format!("pmi-kvs-server (pid {pid}) {}", report::exit_text(exit));
         self.crashes.push_back(now);
         self.crashes.retain(|crash| now - *crash < CRASH_WINDOW);
         if !self.was_ready && matches!(exit, Exit::Code(_)) {
@@ -216,9 +224,9 @@ impl Server {
     }
 
     /// All ranks have ended, and so shall the server, after its last words. One that has not begun to answer
-    /// yet has none: nobody can have joined.
-    pub fn finish(&mut self) {
-        match self.was_ready {
+    /// yet has none but its statistics: nobody can have joined.
+    pub fn finish(&mut self, want_statistics: bool) {
+        match self.was_ready || want_statistics {
             true => self.send(Command::Shutdown),
             false => self.kill(),
         }

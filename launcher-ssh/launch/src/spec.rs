@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use pmi_protocol::limits::LOG_CEILING_DEFAULT;
+pub use pmi_protocol::limits::{LOG_CEILING_DEFAULT, LOG_CEILING_MAX, LOG_CEILING_MIN, SIZE_MAX};
 
 /// A job: programs with their ranks in order, and how to run them.
 #[derive(Clone, Debug, PartialEq, Eq)]

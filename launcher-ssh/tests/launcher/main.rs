@@ -3,7 +3,6 @@
 mod endings;
 mod environment;
 mod harness;
-mod members;
 mod remains;
 mod signals;
 mod streams;

@@ -66,6 +66,8 @@ pub struct Session {
     slot: Slot,
     patience: Duration,
     puts: Mutex<Puts>,
+    /// Is there anything in `puts`? Saves most gets the lock.
+    has_own: AtomicBool,
     spaces: AtomicU32,
     /// The next barrier. Held during a barrier.
     barrier: Mutex<u32>,
@@ -113,6 +115,7 @@ impl Session {
             slot,
             patience: if known { PATIENCE_KNOWN } else { PATIENCE_UNKNOWN },
             puts: Mutex::default(),
+            has_own: AtomicBool::new(false),
             spaces: AtomicU32::new(0),
             barrier: Mutex::new(1),
             courier: Mutex::new(None),
@@ -187,6 +190,7 @@ impl Session {
             return Err(Error::ValueLength);
         }
         lock(&self.puts).put(space, key, value);
+        self.has_own.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -226,7 +230,9 @@ impl Session {
     ) -> Result<R, Error> {
         let space = self.space(kvsname)?;
         check_key(key)?;
-        if let Some(value) = lock(&self.puts).own(space, key) {
+        if self.has_own.load(Ordering::Relaxed)
+            && let Some(value) = lock(&self.puts).own(space, key)
+        {
             return Ok(read(value));
         }
         self.board.lookup(space, key, |record| read(record.value)).ok_or(Error::NoSuchKey)
@@ -265,7 +271,9 @@ impl Session {
         let mut next = lock(&self.barrier);
         self.pass(*next, Goal::Barrier)?;
         *next += 1;
-        lock(&self.puts).released();
+        let mut puts = lock(&self.puts);
+        puts.released();
+        self.has_own.store(!puts.is_empty(), Ordering::Relaxed);
         Ok(())
     }
 

@@ -46,6 +46,11 @@ impl Puts {
         self.own.retain(|_, keys| !keys.is_empty());
     }
 
+    /// Does the log have everything?
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty()
+    }
+
     /// The rank's own value of a key, if it is newer than the log.
     pub fn own(&self, space: u64, key: &[u8]) -> Option<&[u8]> {
         self.own.get(&space)?.get(key).map(|own| own.value.as_slice())
