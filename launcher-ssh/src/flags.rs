@@ -191,9 +191,10 @@ pub const FLAGS: &[Flag] = &[
         names: &["no-pmi-library"],
         args: &[],
         section: Section::Environment,
-        help: "do not show our libpmi.so to MPI libraries",
-        more: "By default I_MPI_PMI_LIBRARY (Intel MPI) and FLUX_JOB_ID with FLUX_PMI_LIBRARY_PATH (Open \
-               MPI 4) are set, so that these libraries find it. A value given with -env or -genv wins.",
+        help: "do not show our libpmi.so to programs",
+        more: "By default LD_LIBRARY_PATH (programs linked with libpmi.so.0), I_MPI_PMI_LIBRARY (Intel MPI) and \
+               FLUX_JOB_ID with FLUX_PMI_LIBRARY_PATH (Open MPI 4) are set, so that these find it. A value given \
+               with -env or -genv wins.",
     },
     Flag {
         id: Id::Label,

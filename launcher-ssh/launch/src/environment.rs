@@ -95,10 +95,19 @@ pub struct Contract {
     pub presets: Vec<(&'static str, OsString)>,
 }
 
-/// Variables by which MPI libraries find our `libpmi.so`: Intel MPI by the first, Open MPI 4 by the other two
-/// together. Open MPI wants a number that differs from job to job.
+/// Where the dynamic linker looks first.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// Variables by which programs find our `libpmi.so`: those linked with a libpmi.so.0 by the first, which is put
+/// before what the user has there, Intel MPI by the second, Open MPI 4 by the other two together.
+///
+/// Open MPI wants a number that differs from job to job. It clears bit 15 of it in the names of peers but not in
+/// its own (seen with 4.1.4: all ranks are "unreachable" then), so that bit stays clear.
 pub fn presets(library: &Path, job_number: u64) -> Vec<(&'static str, OsString)> {
+    let directory = library.parent().unwrap_or(Path::new("."));
+    let job_number = job_number & !(1 << 15);
     vec![
+        (LIBRARY_PATH, directory.as_os_str().to_owned()),
         ("I_MPI_PMI_LIBRARY", library.as_os_str().to_owned()),
         ("FLUX_JOB_ID", job_number.to_string().into()),
         ("FLUX_PMI_LIBRARY_PATH", library.as_os_str().to_owned()),
@@ -121,9 +130,11 @@ impl Environment {
         let mut pairs = vec![("PMI_RANK".into(), "".into()), ("PMI_LOCAL_RANK".into(), "".into())];
         pairs.extend(fixed(contract, appnum));
         add_new(&mut pairs, app.set.iter().rev().cloned());
-        let presets = contract.presets.iter().map(|(name, value)| ((*name).into(), value.clone()));
+        let inherited: Vec<_> =
+            ours.into_iter().filter(|(name, _)| passes(&app.inherit, name)).collect();
+        let presets = contract.presets.iter().map(|preset| before_own(preset, &inherited));
         add_new(&mut pairs, presets);
-        add_new(&mut pairs, ours.into_iter().filter(|(name, _)| passes(&app.inherit, name)));
+        add_new(&mut pairs, inherited.iter().cloned());
         let strings = pairs.into_iter().map(assignment).collect::<Result<_, _>>()?;
         Ok(Environment { common: Rc::new(CArray::new(strings)) })
     }
@@ -162,6 +173,21 @@ fn add_new(
             pairs.push(pair);
         }
     }
+}
+
+/// A preset as it is set: a search path goes before the user's own, anything else takes its place.
+fn before_own(
+    (name, value): &(&'static str, OsString),
+    own: &[(OsString, OsString)],
+) -> (OsString, OsString) {
+    let mut value = value.clone();
+    let rest =
+        own.iter().find(|(other, rest)| *name == LIBRARY_PATH && other == name && !rest.is_empty());
+    if let Some((_, rest)) = rest {
+        value.push(":");
+        value.push(rest);
+    }
+    ((*name).into(), value)
 }
 
 fn passes(inherit: &Inherit, name: &OsStr) -> bool {
@@ -218,10 +244,11 @@ mod tests {
         lines
     }
 
-    const CONTRACT: [&str; 12] = [
+    const CONTRACT: [&str; 13] = [
         "FLUX_JOB_ID=7",
         "FLUX_PMI_LIBRARY_PATH=/lib/libpmi.so",
         "I_MPI_PMI_LIBRARY=/lib/libpmi.so",
+        "LD_LIBRARY_PATH=/lib",
         "PMI_APPNUM=1",
         "PMI_KVS_JOB=job",
         "PMI_KVS_SECRET=ab",
@@ -252,6 +279,18 @@ mod tests {
         let has = |line: &str| lines.iter().any(|found| found == line);
         assert!(has("A=2") && has("PMI_RANK=3") && has("I_MPI_PMI_LIBRARY=/mine"), "{lines:?}");
         assert_eq!(lines.len(), CONTRACT.len() + 1);
+    }
+
+    #[test]
+    fn our_library_is_found_before_others_and_open_mpi_gets_a_number_it_can_keep() {
+        let has = |line: &str, set: &[(&str, &str)]| {
+            let lines = lines(&app(Inherit::All, set), &[("LD_LIBRARY_PATH", "/a:/b")]);
+            lines.iter().any(|found| found == line)
+        };
+        assert!(has("LD_LIBRARY_PATH=/lib:/a:/b", &[]));
+        assert!(has("LD_LIBRARY_PATH=/mine", &[("LD_LIBRARY_PATH", "/mine")]));
+        let presets = presets(Path::new("/lib/libpmi.so"), 0xffff);
+        assert!(presets.contains(&("FLUX_JOB_ID", 0x7fff.to_string().into())));
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Board {
     }
 
     fn new(shared: Arc<Shared>, config: &BoardConfig<'_>) -> Board {
-        Board { shared, size: config.size, local_size: config.local_size }
+        // On a private board nobody else is to come.
+        let local_size = if shared.file().is_some() { config.local_size } else { Some(1) };
+        Board { shared, size: config.size, local_size }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

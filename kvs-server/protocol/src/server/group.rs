@@ -279,7 +279,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         let ranks = RankRanges::from_ranks(ranks_of(datagram));
         let text = format!(
             "the puts of ranks {ranks} on {} do not fit: the log would exceed its ceiling of {} bytes. \
-             Put less, or raise the ceiling (PMI_KVS_LOG_CEILING, pmi-ssh -log-ceiling)",
+             Put less, or raise the ceiling (pmi-ssh -log-ceiling; without pmi-ssh: pmi-kvs-server --log-ceiling and PMI_KVS_LOG_CEILING)",
             self.nodes[index].host(),
             self.log.spec().ceiling
         );

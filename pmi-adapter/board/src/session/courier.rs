@@ -24,6 +24,9 @@ const BUFFER: usize = 256 * 1024;
 
 const _: () = assert!(BUFFER > DATAGRAM_MAX, "a datagram that is too long is seen to be too long");
 
+/// How long a delegate looks for the answer before it sleeps: a few round trips on one host.
+const MOMENT: Duration = Duration::from_micros(100);
+
 /// What else has to be looked after while a delegate waits.
 pub(super) trait Watch {
     /// Something woke the delegate, or its timer did.
@@ -120,7 +123,9 @@ impl Courier {
                 self.servers = exchange.servers().to_vec();
                 return Ok(outcome.clone());
             }
-            self.wait(exchange, sweep, watch.deadline())?;
+            if !self.answered_soon(exchange, delegate.as_deref_mut())? {
+                self.wait(exchange, sweep, watch.deadline())?;
+            }
             if self.receive(exchange, delegate.as_deref_mut())? {
                 heard = Instant::now();
             }
@@ -143,6 +148,24 @@ impl Courier {
         exchange.transmit(self.now(), &mut read_up, &mut self.outbox);
         self.outbox.iter().for_each(|(to, bytes)| self.send(to, bytes));
         self.outbox.clear();
+    }
+
+    /// Looks for an answer for a moment without going to sleep: while all ranks wait for the delegate, its
+    /// processor would go to sleep with it, and waking that up costs more than the server's whole answer.
+    /// Whoever else wants the processor gets it.
+    fn answered_soon(
+        &mut self,
+        exchange: &mut Exchange<SocketAddr>,
+        mut delegate: Option<&mut Delegate<'_>>,
+    ) -> Result<bool, Error> {
+        let end = Instant::now() + MOMENT;
+        while Instant::now() < end {
+            if self.receive(exchange, delegate.as_deref_mut())? {
+                return Ok(true);
+            }
+            std::thread::yield_now();
+        }
+        Ok(false)
     }
 
     fn wait(

@@ -53,6 +53,9 @@ const PATIENCE_UNKNOWN: Duration = Duration::from_millis(1);
 const PATIENCE_KNOWN: Duration = Duration::from_millis(250);
 /// Between two looks at the delegate's health by those who wait.
 const PATIENCE_LATER: Duration = Duration::from_secs(1);
+/// What to look at when the server does not answer.
+const SERVER_ADVICE: &str =
+    "it is gone, the network between is, or PMI_KVS_SERVER and PMI_KVS_SECRET are not this job's";
 /// Longest time that `PMI_Abort` waits for the server.
 const ABORT_LIMIT: Duration = Duration::from_secs(2);
 /// Longest time that `PMI_Finalize` waits for the server. Nothing depends on its answer.
@@ -212,7 +215,7 @@ impl Session {
         if length > self.config.log_ceiling {
             return Err(Error::Full(format!(
                 "{} bytes do not fit: the log has {} of at most {} bytes. Put less, or raise the ceiling \
-                 (PMI_KVS_LOG_CEILING, pmi-ssh -log-ceiling)",
+                 (pmi-ssh -log-ceiling; without pmi-ssh: pmi-kvs-server --log-ceiling and PMI_KVS_LOG_CEILING)",
                 bytes.len(),
                 length - bytes.len() as u64,
                 self.config.log_ceiling
@@ -410,7 +413,7 @@ impl Session {
                 self.check_over()
             }
             Outcome::Acknowledged | Outcome::Silent => Err(Error::Timeout(format!(
-                "no word from the server ({}): it is gone, or the network between is",
+                "no word from the server ({}): {SERVER_ADVICE}",
                 self.addresses()
             ))),
         }
@@ -442,12 +445,14 @@ impl Session {
         Error::Over(text)
     }
 
-    /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds.
+    /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds. The server hears of
+    /// it before the peers do: they end with errors of their own, and the first of them would be taken for the
+    /// culprit.
     pub fn abort(&self, code: i32, text: &str) {
         let rank = self.config.rank;
+        self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
         let why = format!("rank {rank} called PMI_Abort with code {code}: {text}");
         self.board.fail(&Failure { code, rank: Some(rank), text: why });
-        self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
     }
 
     fn tell_abort(&self, rank: u32, goal: Goal) {
@@ -545,8 +550,12 @@ fn check_deadline(deadline: Option<Instant>, epoch: u32) -> Result<(), Error> {
     if deadline.is_none_or(|deadline| Instant::now() < deadline) {
         return Ok(());
     }
-    let what = if epoch == 0 { "the server".to_owned() } else { format!("barrier {epoch}") };
-    Err(Error::Timeout(format!("waiting for {what} took longer than PMI_TIMEOUT allows")))
+    Err(Error::Timeout(match epoch {
+        0 => format!("no answer within PMI_TIMEOUT: {SERVER_ADVICE}"),
+        _ => format!(
+            "barrier {epoch} took longer than PMI_TIMEOUT allows: a rank is late, or has never entered it"
+        ),
+    }))
 }
 
 fn check_key(key: &[u8]) -> Result<(), Error> {
