@@ -193,10 +193,8 @@ impl<M: LogMemory> Log<M> {
     /// Appends the next piece of a node's up-log: whole records, checked by the caller.
     pub fn append_chunk(&mut self, node: u64, records: &[u8]) {
         let offset = self.cursor(node);
-        let value = encode_chunk(offset, records.len() as u64);
         let mut header = Vec::with_capacity(CHUNK_OVERHEAD as usize);
-        Record { kind: RecordKind::Chunk, space: node, key: b"", value: &value }
-            .append_to(&mut header);
+        append_chunk_header(&mut header, node, offset, records.len());
         self.memory.append(&[&header, records]);
         self.cursors.insert(node, offset + records.len() as u64);
     }
@@ -210,6 +208,23 @@ impl<M: LogMemory> Log<M> {
         self.previous_mark = self.mark;
         self.mark = self.len();
     }
+}
+
+/// What an epoch adds to the log when all ranks of the group live on one node, whose up-log has `records` from
+/// `offset` on: byte for byte what the server appends.
+pub fn epoch_of_one_node(node: u64, offset: u64, records: &[u8], epoch: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(records.len() + (CHUNK_OVERHEAD + MARK_OVERHEAD) as usize);
+    if !records.is_empty() {
+        append_chunk_header(&mut bytes, node, offset, records.len());
+        bytes.extend_from_slice(records);
+    }
+    append_mark(&mut bytes, epoch);
+    bytes
+}
+
+fn append_chunk_header(log: &mut Vec<u8>, node: u64, offset: u64, len: usize) {
+    let value = encode_chunk(offset, len as u64);
+    Record { kind: RecordKind::Chunk, space: node, key: b"", value: &value }.append_to(log);
 }
 
 fn append_mark(log: &mut Vec<u8>, epoch: u32) {
@@ -275,6 +290,20 @@ mod tests {
         assert_eq!(Log::open(cut, spec(), &[]).err(), Some(LogError::Corrupt));
         let small = GroupSpec { ceiling: 10, ..spec() };
         assert_eq!(Log::open(Vec::new(), small, &[]).err(), Some(LogError::Full));
+    }
+
+    #[test]
+    fn a_node_that_has_all_ranks_knows_what_the_server_appends() {
+        let mut log = Log::open(Vec::new(), spec(), &[]).unwrap();
+        let mut foreseen = log.memory.clone();
+        for (epoch, records) in [(1, put(b"a")), (2, Vec::new()), (3, put(b"bb"))] {
+            foreseen.extend(epoch_of_one_node(7, log.cursor(7), &records, epoch));
+            if !records.is_empty() {
+                log.append_chunk(7, &records);
+            }
+            log.append_mark();
+        }
+        assert_eq!(log.memory, foreseen);
     }
 
     #[test]

@@ -40,6 +40,36 @@ pub(super) trait Watch {
     fn deadline(&self) -> Option<Instant>;
 }
 
+/// The logs that an exchange reads from and writes to.
+pub(super) trait Logs {
+    /// Appends the up-log's bytes `[offset, offset + len)` to `out`.
+    fn read_up(&self, offset: u64, len: usize, out: &mut Vec<u8>);
+
+    /// Takes in down-log bytes.
+    fn write_down(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error>;
+}
+
+impl Logs for Delegate<'_> {
+    fn read_up(&self, offset: u64, len: usize, out: &mut Vec<u8>) {
+        self.up_read(offset, len, out);
+    }
+
+    fn write_down(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.down_write(offset, bytes).map_err(|error| Error::Full(error.to_string()))
+    }
+}
+
+/// For goals that carry no log.
+pub(super) struct NoLogs;
+
+impl Logs for NoLogs {
+    fn read_up(&self, _: u64, _: usize, _: &mut Vec<u8>) {}
+
+    fn write_down(&mut self, _: u64, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 /// A UDP socket with its buffers and its clock.
 pub(super) struct Courier {
     socket: UdpSocket,
@@ -112,21 +142,21 @@ impl Courier {
     pub fn run(
         &mut self,
         exchange: &mut Exchange<SocketAddr>,
-        mut delegate: Option<&mut Delegate<'_>>,
+        logs: &mut impl Logs,
         watch: &mut impl Watch,
     ) -> Result<Outcome, Error> {
         let mut heard = Instant::now();
         let mut sweep = heard + SWEEP;
         loop {
-            self.transmit(exchange, delegate.as_deref());
+            self.transmit(exchange, logs);
             if let Some(outcome) = exchange.outcome() {
                 self.servers = exchange.servers().to_vec();
                 return Ok(outcome.clone());
             }
-            if !self.answered_soon(exchange, delegate.as_deref_mut())? {
+            if !self.answered_soon(exchange, logs)? {
                 self.wait(exchange, sweep, watch.deadline())?;
             }
-            if self.receive(exchange, delegate.as_deref_mut())? {
+            if self.receive(exchange, logs)? {
                 heard = Instant::now();
             }
             if exchange.outcome().is_none() {
@@ -139,12 +169,9 @@ impl Courier {
         }
     }
 
-    fn transmit(&mut self, exchange: &mut Exchange<SocketAddr>, delegate: Option<&Delegate<'_>>) {
-        let mut read_up = |offset, len, out: &mut Vec<u8>| {
-            if let Some(delegate) = delegate {
-                delegate.up_read(offset, len, out);
-            }
-        };
+    /// Sends all that is due.
+    pub fn transmit(&mut self, exchange: &mut Exchange<SocketAddr>, logs: &impl Logs) {
+        let mut read_up = |offset, len, out: &mut Vec<u8>| logs.read_up(offset, len, out);
         exchange.transmit(self.now(), &mut read_up, &mut self.outbox);
         self.outbox.iter().for_each(|(to, bytes)| self.send(to, bytes));
         self.outbox.clear();
@@ -156,11 +183,11 @@ impl Courier {
     fn answered_soon(
         &mut self,
         exchange: &mut Exchange<SocketAddr>,
-        mut delegate: Option<&mut Delegate<'_>>,
+        logs: &mut impl Logs,
     ) -> Result<bool, Error> {
         let end = Instant::now() + MOMENT;
         while Instant::now() < end {
-            if self.receive(exchange, delegate.as_deref_mut())? {
+            if self.receive(exchange, logs)? {
                 return Ok(true);
             }
             std::thread::yield_now();
@@ -188,7 +215,7 @@ impl Courier {
     fn receive(
         &mut self,
         exchange: &mut Exchange<SocketAddr>,
-        mut delegate: Option<&mut Delegate<'_>>,
+        logs: &mut impl Logs,
     ) -> Result<bool, Error> {
         let mut heard = false;
         while exchange.outcome().is_none() {
@@ -198,15 +225,9 @@ impl Courier {
                 Err(error) => return Err(Error::System(format!("cannot receive: {error}"))),
             };
             heard |= len > 0;
-            let piece = exchange.handle(
-                self.origin.elapsed().as_micros() as Micros,
-                from,
-                &self.buffer[..len],
-            );
-            if let (Some((offset, bytes)), Some(delegate)) = (piece, delegate.as_deref_mut()) {
-                delegate
-                    .down_write(offset, bytes)
-                    .map_err(|error| Error::Full(error.to_string()))?;
+            let now = self.now();
+            if let Some((offset, bytes)) = exchange.handle(now, from, &self.buffer[..len]) {
+                logs.write_down(offset, bytes)?;
             }
         }
         Ok(heard)

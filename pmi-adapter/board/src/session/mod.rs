@@ -2,6 +2,7 @@
 
 mod courier;
 mod error;
+mod leading;
 mod puts;
 
 use std::net::SocketAddr;
@@ -9,17 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
+use pmi_protocol::exchange::{Goal, Identity};
 use pmi_protocol::key::{Keys, Secret, group_number};
-use pmi_protocol::limits::{KEY_MAX, STALL_US, VALUE_MAX};
+use pmi_protocol::limits::{KEY_MAX, VALUE_MAX};
 use pmi_protocol::log::{CHUNK_OVERHEAD, MARK_OVERHEAD};
 use pmi_protocol::ranks::RankRanges;
 use pmi_protocol::record::{Record, RecordKind, space_name, space_number, space_of_name};
 
-use crate::{
-    Arrival, Board, BoardConfig, ClaimError, Delegate, Failure, Member, Slot, State, Wait,
-};
-use courier::{Courier, Watch};
+use crate::{Arrival, Board, BoardConfig, ClaimError, Failure, Slot, Wait};
+use courier::Courier;
 pub use error::Error;
 use puts::Puts;
 
@@ -352,73 +351,6 @@ impl Session {
         }
     }
 
-    /// Conducts the exchange of an epoch for the whole board.
-    fn conduct(
-        &self,
-        courier: &mut Courier,
-        mut delegate: Delegate<'_>,
-        epoch: u32,
-        goal: &Goal,
-        deadline: Option<Instant>,
-    ) -> Result<(), Error> {
-        if self.board.opened() > epoch {
-            delegate.step_down();
-            return Ok(());
-        }
-        delegate.set_port(courier.port());
-        fence(Ordering::SeqCst);
-        let (ranks, up_end) = self.spoken_for(epoch);
-        let start = Start {
-            epoch,
-            ranks,
-            up_base: self.board.up_base(),
-            up_end,
-            visible: self.board.visible(),
-        };
-        let mut exchange = self.exchange(courier, goal.clone(), start);
-        let mut watch = BarrierWatch { session: self, epoch, deadline, up_end };
-        let outcome = courier.run(&mut exchange, Some(&mut delegate), &mut watch)?;
-        let up_end = watch.up_end;
-        self.conclude(outcome, delegate, epoch, up_end)
-    }
-
-    fn exchange(&self, courier: &Courier, goal: Goal, start: Start) -> Exchange<SocketAddr> {
-        let seed = self.identity.node ^ u64::from(start.epoch) << 32 ^ u64::from(self.config.rank);
-        Exchange::new(self.identity.clone(), courier.servers(), goal, start, courier.now(), seed)
-    }
-
-    /// The ranks that an exchange speaks for, and the end of their up-log.
-    fn spoken_for(&self, epoch: u32) -> (RankRanges, u64) {
-        match epoch {
-            0 => (RankRanges::from_ranks([self.config.rank]), 0),
-            _ => self.board.arrivals(epoch),
-        }
-    }
-
-    fn conclude(
-        &self,
-        outcome: Outcome,
-        mut delegate: Delegate<'_>,
-        epoch: u32,
-        up_end: u64,
-    ) -> Result<(), Error> {
-        match outcome {
-            Outcome::Opened { mark } => {
-                delegate.up_release(up_end);
-                delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))
-            }
-            Outcome::Fault { text, refused: true, .. } => Err(Error::Refused(text)),
-            Outcome::Fault { code, rank, text, .. } => {
-                self.board.fail(&Failure { code, rank, text });
-                self.check_over()
-            }
-            Outcome::Acknowledged | Outcome::Silent => Err(Error::Timeout(format!(
-                "no word from the server ({}): {SERVER_ADVICE}",
-                self.addresses()
-            ))),
-        }
-    }
-
     fn addresses(&self) -> String {
         self.config.servers.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
     }
@@ -430,21 +362,6 @@ impl Session {
         }
     }
 
-    /// The job is over, because others wait for this member.
-    fn report_casualty(&self, Member { rank, state, .. }: Member, epoch: u32) -> Error {
-        let text = match state {
-            State::Dead => format!("rank {rank} died without PMI_Finalize"),
-            _ => format!(
-                "rank {rank} has called PMI_Finalize while rank {} waits in barrier {epoch}: \
-                 all ranks must call PMI_Barrier equally often",
-                self.config.rank
-            ),
-        };
-        self.board.fail(&Failure { code: 1, rank: Some(rank), text: text.clone() });
-        self.tell_abort(rank, Goal::Abort { code: 1, text: text.clone(), dead: true });
-        Error::Over(text)
-    }
-
     /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds. The server hears of
     /// it before the peers do: they end with errors of their own, and the first of them would be taken for the
     /// culprit.
@@ -453,22 +370,6 @@ impl Session {
         self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
         let why = format!("rank {rank} called PMI_Abort with code {code}: {text}");
         self.board.fail(&Failure { code, rank: Some(rank), text: why });
-    }
-
-    fn tell_abort(&self, rank: u32, goal: Goal) {
-        self.tell(RankRanges::from_ranks([rank]), goal, ABORT_LIMIT);
-    }
-
-    /// Tells the server something over a socket of its own, since another thread may hold the courier.
-    fn tell(&self, ranks: RankRanges, goal: Goal, limit: Duration) {
-        let result = Courier::open(&self.config.servers).and_then(|mut courier| {
-            let start = Start { epoch: 0, ranks, up_base: 0, up_end: 0, visible: 0 };
-            let mut exchange = self.exchange(&courier, goal, start);
-            courier.run(&mut exchange, None, &mut Limit(Instant::now() + limit))
-        });
-        if let Err(error) = result {
-            tracing::debug!(%error, "the server did not take note");
-        }
     }
 
     /// `PMI_Finalize`. Dropping a session without it means that the rank died.
@@ -482,67 +383,6 @@ impl Session {
             self.tell(RankRanges::from_ranks(ranks), Goal::Leave, LEAVE_LIMIT);
         }
         Ok(())
-    }
-}
-
-/// Looks after the barrier while its delegate waits for the server.
-struct BarrierWatch<'a> {
-    session: &'a Session,
-    epoch: u32,
-    deadline: Option<Instant>,
-    up_end: u64,
-}
-
-impl Watch for BarrierWatch<'_> {
-    fn look(
-        &mut self,
-        courier: &Courier,
-        exchange: &mut Exchange<SocketAddr>,
-    ) -> Result<(), Error> {
-        self.session.check_over()?;
-        check_deadline(self.deadline, self.epoch)?;
-        if self.epoch > 0 {
-            let (ranks, up_end) = self.session.board.arrivals(self.epoch);
-            self.up_end = up_end;
-            exchange.extend(ranks, up_end, courier.now());
-        }
-        Ok(())
-    }
-
-    fn sweep(&mut self, silent: Duration) -> Result<(), Error> {
-        let stall = Duration::from_micros(STALL_US);
-        if silent >= stall && silent < stall + courier::SWEEP {
-            let addresses = self.session.addresses();
-            eprintln!(
-                "pmi: rank {}: no answer from the server at {addresses} yet",
-                self.session.config.rank
-            );
-        }
-        match self.session.board.casualty() {
-            Some(member) => Err(self.session.report_casualty(member, self.epoch)),
-            None => Ok(()),
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-}
-
-/// Only watches the time.
-struct Limit(Instant);
-
-impl Watch for Limit {
-    fn look(&mut self, _: &Courier, _: &mut Exchange<SocketAddr>) -> Result<(), Error> {
-        check_deadline(Some(self.0), 0)
-    }
-
-    fn sweep(&mut self, _: Duration) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        Some(self.0)
     }
 }
 
