@@ -8,6 +8,7 @@ use crate::plan::NodePlan;
 use crate::wire::{Address, Place};
 use pmi_protocol::datagram::Outbox;
 use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
+use pmi_protocol::log::epoch_of_one_node;
 use pmi_protocol::ranks::RankRanges;
 use pmi_protocol::record::{RecordKind, records};
 
@@ -18,6 +19,8 @@ pub enum Task {
     Delegate,
     /// The exchange of a delegate that was given up but does not know.
     Zombie,
+    /// A delegate has opened its barrier ahead of the server, and waits in it for the server to follow.
+    Confirm,
     /// Ranks have finalized.
     Leave,
     /// A rank aborts.
@@ -35,6 +38,19 @@ pub struct Runner {
     pub task: Task,
     /// The machine.
     pub exchange: Exchange<Address>,
+}
+
+/// A barrier that was opened before the server knew of it, until the server has confirmed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Number of the barrier.
+    pub epoch: u32,
+    /// The mark that the server must come to.
+    pub mark: u64,
+    /// Where `records` begin in the up-log.
+    base: u64,
+    /// The barrier's up-log bytes: the board may have forgotten them when they must be sent again.
+    records: Vec<u8>,
 }
 
 /// The board of one node.
@@ -56,6 +72,7 @@ pub struct Board {
     pub runners: Vec<Runner>,
     /// When `Happening::Poll` comes for it next.
     pub next_poll: Option<Micros>,
+    ahead: Option<Ahead>,
     identity: Identity,
     up: Vec<u8>,
     up_base: u64,
@@ -82,6 +99,7 @@ impl Board {
             over: None,
             runners: Vec::new(),
             next_poll: None,
+            ahead: None,
         }
     }
 
@@ -130,10 +148,59 @@ impl Board {
             ranks: RankRanges::from_ranks(ranks),
             up_base: self.up_base,
             up_end: self.up_end,
-            visible: self.visible,
+            visible: match &self.ahead {
+                Some(ahead) if task == Task::Confirm => ahead.mark,
+                _ => self.visible,
+            },
         };
         let exchange = Exchange::new(self.identity.clone(), self.servers(), goal, start, now, seed);
         self.runners.push(Runner { process, task, exchange });
+    }
+
+    /// Can a delegate open the next barrier without the server? Only if all ranks of the group stand in it here.
+    pub fn can_open_ahead(&self) -> bool {
+        let all = self.arrived.len() == self.identity.size as usize;
+        self.plan.opens_ahead && self.epoch.is_some() && all
+    }
+
+    /// Opens the next barrier ahead of the server, as its delegate `process` does, and starts the exchange that
+    /// makes the server follow. Returns the ranks that were waiting, the delegate's among them.
+    pub fn open_ahead(
+        &mut self,
+        now: Micros,
+        process: usize,
+        seed: u64,
+    ) -> Result<BTreeSet<u32>, Violation> {
+        let (epoch, base) = (self.target(), self.up_base);
+        if let Some(Ahead { epoch: behind, .. }) = self.ahead {
+            return Err(Violation(format!(
+                "barrier {epoch} opens although the server has not confirmed barrier {behind}"
+            )));
+        }
+        let records = self.up[base as usize..self.up_end as usize].to_vec();
+        let bytes = epoch_of_one_node(self.identity.node, base, &records, epoch);
+        let mark = self.visible + bytes.len() as u64;
+        self.write(self.visible, &bytes)?;
+        self.ahead = Some(Ahead { epoch, mark, base, records });
+        let ranks = self.arrived.clone();
+        self.start(now, process, Task::Confirm, Goal::Barrier, ranks, seed);
+        self.open(mark)
+    }
+
+    /// The exchange of a barrier opened ahead has ended: returns the barrier.
+    pub fn take_ahead(&mut self) -> Option<Ahead> {
+        self.ahead.take()
+    }
+
+    /// Takes out the exchange that confirms a barrier opened ahead, and returns its process.
+    pub fn stop_confirming(&mut self) -> Option<usize> {
+        let at = self.runners.iter().position(|runner| runner.task == Task::Confirm)?;
+        Some(self.runners.remove(at).process)
+    }
+
+    /// All that is visible of the log.
+    pub fn log(&self) -> &[u8] {
+        &self.down[..self.visible as usize]
     }
 
     fn servers(&self) -> Vec<Address> {
@@ -147,11 +214,16 @@ impl Board {
 
     /// Lets the exchanges of the board send what is due; calls `send` with the process and its datagrams.
     pub fn transmit(&mut self, now: Micros, mut send: impl FnMut(usize, &Outbox<Address>)) {
-        let Board { up, runners, .. } = self;
-        let mut read_up = |offset: u64, len: usize, bytes: &mut Vec<u8>| {
-            bytes.extend_from_slice(&up[offset as usize..offset as usize + len]);
-        };
+        let Board { up, ahead, runners, .. } = self;
         for runner in runners.iter_mut().filter(|runner| runner.exchange.due() <= now) {
+            let (log, base) = match ahead {
+                Some(ahead) if runner.task == Task::Confirm => (&ahead.records, ahead.base),
+                _ => (&*up, 0),
+            };
+            let mut read_up = |offset: u64, len: usize, bytes: &mut Vec<u8>| {
+                let from = (offset - base) as usize;
+                bytes.extend_from_slice(&log[from..from + len]);
+            };
             let mut out = Outbox::default();
             runner.exchange.transmit(now, &mut read_up, &mut out);
             send(runner.process, &out);

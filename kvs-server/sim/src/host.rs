@@ -244,6 +244,11 @@ impl Host {
         self.groups[group].finalized
     }
 
+    /// Does the log that the group's server keeps begin with these bytes?
+    pub fn log_begins_with(&self, group: usize, bytes: &[u8]) -> bool {
+        self.groups[group].kept.borrow().starts_with(bytes)
+    }
+
     /// Index of a group by name.
     pub fn group(&self, name: &str) -> Option<usize> {
         self.groups.iter().position(|hosted| hosted.plan.spec.name == name)

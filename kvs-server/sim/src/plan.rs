@@ -8,6 +8,9 @@ use crate::script::{self, Script, Work};
 use pmi_protocol::limits::{LOG_CEILING_DEFAULT, LOG_CEILING_MIN};
 use pmi_protocol::log::GroupSpec;
 
+/// How long a node waits for its other ranks if it knows that they will come.
+const PATIENCE_KNOWN_US: Micros = 250_000;
+
 /// A kind of fault that a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
@@ -117,6 +120,8 @@ pub struct NodePlan {
     pub leaves_together: bool,
     /// Does it know an address of the server that leads nowhere, too?
     pub dead_address: bool,
+    /// Does its delegate open a barrier ahead of the server, if all ranks of the group stand in it here?
+    pub opens_ahead: bool,
 }
 
 /// One process group.
@@ -219,6 +224,7 @@ impl Drawing<'_> {
             Scale::Heavy => (self.dice.between(1, 3), 3),
             Scale::Wide => (2, 150),
         };
+        let nodes = if self.dice.chance(250) { 1 } else { nodes };
         let counts: Vec<u64> = match self.scale {
             Scale::Wide => vec![per_node; nodes as usize],
             _ => (0..nodes).map(|_| self.dice.between(1, per_node)).collect(),
@@ -226,6 +232,15 @@ impl Drawing<'_> {
         let mut nodes: Vec<NodePlan> = counts.iter().map(|_| self.node(group)).collect();
         for (rank, node) in self.placement(&counts).into_iter().enumerate() {
             nodes[node].ranks.push(rank as u32);
+        }
+        if let [node] = nodes.as_mut_slice() {
+            node.opens_ahead = self.dice.chance(750);
+            if self.dice.chance(700) {
+                node.patience = PATIENCE_KNOWN_US;
+            }
+            // A rank that is ahead of the server must not say that it has finalized: the server would take it for
+            // missing in the barrier. The last rank to finalize has the server's word.
+            node.leaves_together |= node.opens_ahead;
         }
         nodes
     }
@@ -239,6 +254,7 @@ impl Drawing<'_> {
             patience: self.dice.between(0, 5_000),
             leaves_together: self.dice.chance(500),
             dead_address: self.dice.chance(200),
+            opens_ahead: false,
         }
     }
 

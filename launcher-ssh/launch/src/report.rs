@@ -1,7 +1,5 @@
 //! The launcher's messages: what happened, where, and what to do next.
 
-use std::fmt::Write;
-
 use pmi_kvs_server::control::Statistics;
 
 use crate::ending::Failure;
@@ -91,13 +89,11 @@ pub fn spawn_text(error: SpawnError, wdir: &str) -> (String, i32) {
 }
 
 /// A barrier that waits.
-pub fn stall_text(barrier: u32, seconds: u64, missing: &str, hosts: &[String]) -> String {
-    let mut text =
-        format!("barrier {barrier} has been waiting for {seconds} s for ranks {missing}");
-    if !hosts.is_empty() {
-        let _ = write!(text, " (on {})", hosts.join(", "));
-    }
-    text + "; they have not called PMI_Barrier yet"
+pub fn stall_text(barrier: u32, seconds: u64, missing: &str, host: &str) -> String {
+    format!(
+        "barrier {barrier} has been waiting for {seconds} s for ranks {missing} (on {host}); they have not called \
+         PMI_Barrier yet"
+    )
 }
 
 /// The server's counters, as lines.

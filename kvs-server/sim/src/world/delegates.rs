@@ -12,9 +12,9 @@ const MAILBOX_MAX: usize = 32;
 
 impl World {
     /// Makes a delegate if all ranks of the node are here, else waits a little for the others.
-    pub(super) fn seek_delegate(&mut self, board: usize, process: usize) {
+    pub(super) fn seek_delegate(&mut self, board: usize, process: usize) -> Verdict {
         if self.boards[board].delegate().is_some() {
-            return;
+            return Ok(());
         }
         let Board { plan, arrived, .. } = &self.boards[board];
         let group = plan.group;
@@ -27,6 +27,7 @@ impl World {
         }
         let patience = plan.patience;
         self.come_back(board, patience);
+        Ok(())
     }
 
     /// Looks after `delay` whether the node needs a delegate.
@@ -36,11 +37,11 @@ impl World {
     }
 
     /// Whoever is there goes ahead, if nobody has.
-    pub(super) fn impatience(&mut self, board: usize, target: u32) {
+    pub(super) fn impatience(&mut self, board: usize, target: u32) -> Verdict {
         let group = self.boards[board].plan.group;
         let idle = self.boards[board].delegate().is_none();
         if !idle || self.boards[board].target() != target || self.boards[board].over.is_some() {
-            return;
+            return Ok(());
         }
         let waiting: Vec<usize> = self.boards[board]
             .arrived
@@ -50,17 +51,39 @@ impl World {
             .collect();
         if !waiting.is_empty() {
             let process = waiting[self.dice.index(waiting.len())];
-            self.become_delegate(board, process);
+            self.become_delegate(board, process)?;
             self.watch(board);
         }
+        Ok(())
     }
 
-    fn become_delegate(&mut self, board: usize, process: usize) {
+    fn become_delegate(&mut self, board: usize, process: usize) -> Verdict {
+        if self.boards[board].can_open_ahead() {
+            return self.open_ahead(board, process);
+        }
         let joining = self.boards[board].epoch.is_none();
         let goal = if joining { Goal::Join } else { Goal::Barrier };
         let ranks: Vec<u32> = self.boards[board].arrived.iter().copied().collect();
         self.note(|| format!("process {process} is delegate of board {board} for {ranks:?}"));
         self.launch(board, process, Task::Delegate, goal, ranks);
+        Ok(())
+    }
+
+    /// Lets all ranks but the delegate's go; that one waits for the server.
+    fn open_ahead(&mut self, board: usize, process: usize) -> Verdict {
+        let number = self.boards[board].target();
+        self.note(|| format!("process {process} opens barrier {number} of board {board} ahead"));
+        self.summary.ahead += 1;
+        let seed = self.dice.draw();
+        let group = self.boards[board].plan.group;
+        for rank in self.boards[board].open_ahead(self.now, process, seed)? {
+            let peer = self.process_of(group, rank);
+            if peer != process {
+                self.wake_soon(peer, number);
+            }
+        }
+        self.read_mailbox(process);
+        Ok(())
     }
 
     /// Starts an exchange and lets it send.
@@ -80,6 +103,11 @@ impl World {
     fn launch(&mut self, board: usize, process: usize, task: Task, goal: Goal, ranks: Vec<u32>) {
         let seed = self.dice.draw();
         self.boards[board].start(self.now, process, task, goal, ranks, seed);
+        self.read_mailbox(process);
+    }
+
+    /// A process finds the datagrams that came while it had no exchange under way.
+    fn read_mailbox(&mut self, process: usize) {
         let old = std::mem::take(&mut self.processes[process].mailbox);
         old.into_iter().for_each(|letter| self.queue.push(self.now, Happening::Deliver(letter)));
     }
@@ -163,6 +191,7 @@ impl World {
             (Task::Delegate, Outcome::Opened { mark }) => self.open(board, mark),
             (Task::Delegate, Outcome::Fault { code, text, .. }) => self.over(board, code, &text),
             (Task::Delegate, _) => self.silent(board),
+            (Task::Confirm, outcome) => self.on_confirmed(board, runner.process, outcome),
             (Task::Leave, Outcome::Fault { code, text, .. }) => {
                 self.told(runner.process, code, &text)
             }
@@ -183,10 +212,45 @@ impl World {
         Ok(())
     }
 
+    /// The server has its say about a barrier that was opened ahead of it.
+    fn on_confirmed(&mut self, board: usize, process: usize, outcome: Outcome) -> Verdict {
+        let Some(ahead) = self.boards[board].take_ahead() else {
+            return Err(Violation(format!("node {board} confirms a barrier that is not ahead")));
+        };
+        let mark = match outcome {
+            Outcome::Opened { mark } => mark,
+            Outcome::Fault { code, text, .. } => {
+                self.told(process, code, &text)?;
+                return self.over(board, code, &text);
+            }
+            _ => {
+                self.silent(board)?;
+                return self.told(process, 1, "the server is silent");
+            }
+        };
+        if mark != ahead.mark || !self.logs_agree(board) {
+            return Err(Violation(format!(
+                "node {board} foresaw barrier {} up to mark {}; the server's log is another, up to {mark}",
+                ahead.epoch, ahead.mark
+            )));
+        }
+        self.wake_soon(process, ahead.epoch);
+        Ok(())
+    }
+
+    /// Has the server appended what the board shows?
+    fn logs_agree(&self, board: usize) -> bool {
+        let Board { plan, .. } = &self.boards[board];
+        self.host.log_begins_with(plan.group, self.boards[board].log())
+    }
+
     /// Every waiting rank of the board is told that the job is over.
     fn over(&mut self, board: usize, code: i32, text: &str) -> Verdict {
         let group = self.boards[board].plan.group;
         self.boards[board].over = Some((code, text.to_owned()));
+        if let Some(process) = self.boards[board].stop_confirming() {
+            self.told(process, code, text)?;
+        }
         for rank in std::mem::take(&mut self.boards[board].arrived) {
             let process = self.process_of(group, rank);
             if self.processes[process].state == State::Waiting {

@@ -62,6 +62,8 @@ pub struct Summary {
     pub crashes: u32,
     /// Delegates that were replaced.
     pub takeovers: u32,
+    /// Barriers that a node opened ahead of the server.
+    pub ahead: u32,
 }
 
 impl std::ops::Add for Summary {
@@ -75,6 +77,7 @@ impl std::ops::Add for Summary {
             faults: self.faults + other.faults,
             crashes: self.crashes + other.crashes,
             takeovers: self.takeovers + other.takeovers,
+            ahead: self.ahead + other.ahead,
         }
     }
 }
@@ -84,13 +87,14 @@ impl std::fmt::Display for Summary {
         write!(
             f,
             "{} s of virtual time, {} datagrams, {} departures from barriers, {} ranks told of an end, \
-             {} server crashes, {} takeovers",
+             {} server crashes, {} takeovers, {} barriers opened ahead",
             self.micros / 1_000_000,
             self.datagrams,
             self.departures,
             self.faults,
             self.crashes,
-            self.takeovers
+            self.takeovers,
+            self.ahead
         )
     }
 }
@@ -114,7 +118,12 @@ struct World {
 
 /// Runs a seed with the given kinds of fault. With `trace` every happening is printed to standard error.
 pub fn run(seed: u64, faults: &[Fault], trace: bool) -> Result<Summary, Violation> {
-    let mut world = World::new(seed, plan::draw(seed, faults), trace);
+    play(seed, plan::draw(seed, faults), trace)
+}
+
+/// Runs a plan; the seed decides what the plan leaves open.
+pub fn play(seed: u64, plan: Plan, trace: bool) -> Result<Summary, Violation> {
+    let mut world = World::new(seed, plan, trace);
     world.begin()?;
     let deadline = world.deadline();
     while world.processes.iter().any(|process| process.state != State::Ended) {
@@ -199,10 +208,7 @@ impl World {
         match what {
             Happening::Step(process) => self.step(process),
             Happening::Wake(process, number) => self.wake(process, number),
-            Happening::Impatience(board, target) => {
-                self.impatience(board, target);
-                Ok(())
-            }
+            Happening::Impatience(board, target) => self.impatience(board, target),
             Happening::Poll(board) => self.poll(board),
             Happening::Deliver(letter) => self.deliver(letter),
             Happening::Incident(index) => self.incident(index),

@@ -134,7 +134,7 @@ impl World {
             return Ok(());
         }
         self.boards[board].arrive(self.now, rank);
-        self.seek_delegate(board, process);
+        self.seek_delegate(board, process)?;
         self.watch(board);
         Ok(())
     }

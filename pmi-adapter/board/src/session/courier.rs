@@ -153,10 +153,12 @@ impl Courier {
                 self.servers = exchange.servers().to_vec();
                 return Ok(outcome.clone());
             }
-            if !self.answered_soon(exchange, logs)? {
+            let mut answered = self.answered_soon(exchange, logs)?;
+            if !answered {
                 self.wait(exchange, sweep, watch.deadline())?;
+                answered = self.receive(exchange, logs)?;
             }
-            if self.receive(exchange, logs)? {
+            if answered {
                 heard = Instant::now();
             }
             if exchange.outcome().is_none() {
