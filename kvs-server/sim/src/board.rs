@@ -25,7 +25,7 @@ pub enum Task {
     Leave,
     /// A rank aborts.
     Abort,
-    /// A rank has found a dead peer.
+    /// A rank has found a peer that is dead, or has finalized too early.
     Obituary,
 }
 

@@ -27,7 +27,7 @@ fn seeds_with_all_faults_keep_the_contract() {
 #[test]
 fn seeds_with_one_kind_of_fault_keep_the_contract() {
     for fault in Fault::value_variants() {
-        play(1000..1020, &[*fault]);
+        play(1000..1060, &[*fault]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::processes::{Process, State};
 use super::{Happening, World};
-use crate::board::Task;
+use crate::board::{Board, Task};
 use crate::checker::Verdict;
 use crate::plan::{Moment, NodePlan, What};
 use pmi_protocol::exchange::Goal;
@@ -101,6 +101,21 @@ impl World {
 
     fn report_dead(&mut self, board: usize, peer: usize, rank: u32) -> Verdict {
         let goal = Goal::Abort { code: KILLED, text: "it was killed".to_owned(), dead: true };
+        self.start(board, peer, Task::Obituary, goal, vec![rank])
+    }
+
+    /// Whoever stands in a barrier notices a peer that has finalized instead. Where each rank tells the server by
+    /// itself that it has finalized, the server notices.
+    pub(super) fn report_deserter(&mut self, board: usize) -> Verdict {
+        let Board { plan, left, arrived, runners, .. } = &self.boards[board];
+        let reported = runners.iter().any(|runner| runner.task == Task::Obituary);
+        let mut here = arrived.iter().map(|rank| self.process_of(plan.group, *rank));
+        let waiting = here.find(|peer| self.processes[*peer].state == State::Waiting);
+        let (Some(rank), Some(peer)) = (left.first().copied(), waiting) else { return Ok(()) };
+        if reported || !plan.leaves_together {
+            return Ok(());
+        }
+        let goal = Goal::Abort { code: 1, text: "it has finalized".to_owned(), dead: true };
         self.start(board, peer, Task::Obituary, goal, vec![rank])
     }
 

@@ -136,7 +136,7 @@ impl World {
         self.boards[board].arrive(self.now, rank);
         self.seek_delegate(board, process)?;
         self.watch(board);
-        Ok(())
+        self.report_deserter(board)
     }
 
     /// A process notices that it need not wait any longer.
@@ -184,7 +184,7 @@ impl World {
         let together = self.boards[board].plan.leaves_together;
         if together && !last {
             self.processes[process].state = State::Ended;
-            return Ok(());
+            return self.report_deserter(board);
         }
         let all = self.boards[board].left.iter().copied();
         let ranks = if together { all.collect() } else { vec![rank] };

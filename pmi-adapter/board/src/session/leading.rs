@@ -50,7 +50,8 @@ impl Session {
 
     /// All ranks of the group stand in the barrier, on this board: what the server will say is known. So the
     /// delegate writes it down itself and lets its peers go. Then it sees to it that the server follows, before it
-    /// goes too: the server is never more than one epoch behind, and nobody waits for it.
+    /// goes too: the server is never more than one epoch behind, and nobody waits for it. That is also why a Leave
+    /// must not come before: it is sent by the last rank of the board to finalize, after this one.
     fn open_ahead(
         &self,
         courier: &mut Courier,
@@ -72,18 +73,31 @@ impl Session {
         delegate.up_release(up_end);
         delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))?;
 
+        let confirmed = self.confirm(courier, &mut exchange, &mut sent, (epoch, mark), deadline);
+        if let Err(error) = &confirmed {
+            // The peers have gone on, and nobody can ship this epoch again: the job cannot go on without it.
+            self.board.fail(&Failure { code: 1, rank: None, text: error.to_string() });
+        }
+        confirmed
+    }
+
+    /// Waits until the server has followed, and compares its mark with ours.
+    fn confirm(
+        &self,
+        courier: &mut Courier,
+        exchange: &mut Exchange<SocketAddr>,
+        sent: &mut Sent,
+        (epoch, mark): (u32, u64),
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
         let mut watch = ConfirmWatch { session: self, epoch, deadline };
-        let outcome = courier.run(&mut exchange, &mut sent, &mut watch)?;
+        let outcome = courier.run(exchange, sent, &mut watch)?;
         match self.mark_of(outcome)? {
             theirs if theirs == mark => Ok(()),
-            theirs => {
-                let text = format!(
-                    "the server's log has {theirs} bytes and this node's {mark}: all processes and the server must \
-                     be of one version of pmi-adapter"
-                );
-                self.board.fail(&Failure { code: 1, rank: None, text });
-                self.check_over()
-            }
+            theirs => Err(Error::Refused(format!(
+                "the server's log has {theirs} bytes and this node's {mark}: all processes and the server must be \
+                 of one version of pmi-adapter"
+            ))),
         }
     }
 
