@@ -10,7 +10,7 @@ use pmi_protocol::log::epoch_of_one_node;
 use pmi_protocol::ranks::RankRanges;
 
 use super::courier::{Courier, Logs, NoLogs, SWEEP, Watch};
-use super::{ABORT_LIMIT, Error, SERVER_ADVICE, Session, check_deadline};
+use super::{ABORT_LIMIT, Error, SERVER_ADVICE, Session, check_deadline, lock};
 use crate::{Delegate, Failure, Member, State};
 
 impl Session {
@@ -38,7 +38,7 @@ impl Session {
             visible: self.board.visible(),
         };
         if epoch > 0 && start.ranks.len() == self.config.size as usize {
-            return self.open_ahead(courier, delegate, start, deadline);
+            return self.open_ahead(courier, delegate, start);
         }
         let mut watch = BarrierWatch { session: self, deadline, start: start.clone() };
         let mut exchange = self.exchange(courier, goal.clone(), start);
@@ -49,15 +49,15 @@ impl Session {
     }
 
     /// All ranks of the group stand in the barrier, on this board: what the server will say is known. So the
-    /// delegate writes it down itself and lets its peers go. Then it sees to it that the server follows, before it
-    /// goes too: the server is never more than one epoch behind, and nobody waits for it. That is also why a Leave
-    /// must not come before: it is sent by the last rank of the board to finalize, after this one.
+    /// delegate writes it down itself and lets its peers go, and goes too. Before it enters the next barrier, or
+    /// leaves, it sees to it that the server has followed ([`settle`](Self::settle)): the server is never more than
+    /// one epoch behind, and nobody waits for it. That is also why a Leave must not come before: it is sent by the
+    /// last rank of the board to finalize, after this one has settled.
     fn open_ahead(
         &self,
         courier: &mut Courier,
         mut delegate: Delegate<'_>,
         start: Start,
-        deadline: Option<Instant>,
     ) -> Result<(), Error> {
         let mut sent = Sent { base: start.up_base, records: Vec::new() };
         delegate.up_read(start.up_base, (start.up_end - start.up_base) as usize, &mut sent.records);
@@ -70,10 +70,15 @@ impl Session {
         let mut exchange = self.exchange(courier, Goal::Barrier, start);
         // First the server, which works while this process wakes its peers.
         courier.transmit(&mut exchange, &sent);
+        *lock(&self.ahead) = Some(Ahead { exchange, sent, epoch, mark });
         delegate.up_release(up_end);
-        delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))?;
+        delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))
+    }
 
-        let confirmed = self.confirm(courier, &mut exchange, &mut sent, (epoch, mark), deadline);
+    /// Waits until the server has followed the epoch that this rank has opened ahead of it, if there is one.
+    pub(super) fn settle(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        let Some(mut ahead) = lock(&self.ahead).take() else { return Ok(()) };
+        let confirmed = self.with_courier(|courier| self.confirm(courier, &mut ahead, deadline));
         if let Err(error) = &confirmed {
             // The peers have gone on, and nobody can ship this epoch again: the job cannot go on without it.
             self.board.fail(&Failure { code: 1, rank: None, text: error.to_string() });
@@ -81,19 +86,16 @@ impl Session {
         confirmed
     }
 
-    /// Waits until the server has followed, and compares its mark with ours.
     fn confirm(
         &self,
         courier: &mut Courier,
-        exchange: &mut Exchange<SocketAddr>,
-        sent: &mut Sent,
-        (epoch, mark): (u32, u64),
+        Ahead { exchange, sent, epoch, mark }: &mut Ahead,
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
-        let mut watch = ConfirmWatch { session: self, epoch, deadline };
+        let mut watch = ConfirmWatch { session: self, epoch: *epoch, deadline };
         let outcome = courier.run(exchange, sent, &mut watch)?;
         match self.mark_of(outcome)? {
-            theirs if theirs == mark => Ok(()),
+            theirs if theirs == *mark => Ok(()),
             theirs => Err(Error::Refused(format!(
                 "the server's log has {theirs} bytes and this node's {mark}: all processes and the server must be \
                  of one version of pmi-adapter"
@@ -212,7 +214,7 @@ impl Watch for BarrierWatch<'_> {
     }
 }
 
-/// Looks after an epoch that is open, while its delegate waits for the server to follow.
+/// Looks after an epoch that is open, while the rank that opened it waits for the server to follow.
 struct ConfirmWatch<'a> {
     session: &'a Session,
     epoch: u32,
@@ -232,6 +234,14 @@ impl Watch for ConfirmWatch<'_> {
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
+}
+
+/// An epoch that is open on the board, and not yet confirmed by the server.
+pub(super) struct Ahead {
+    exchange: Exchange<SocketAddr>,
+    sent: Sent,
+    epoch: u32,
+    mark: u64,
 }
 
 /// Up-log bytes of an epoch that is open already; its down-log bytes are known.

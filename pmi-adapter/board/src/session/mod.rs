@@ -20,6 +20,7 @@ use pmi_protocol::record::{Record, RecordKind, space_name, space_number, space_o
 use crate::{Arrival, Board, BoardConfig, ClaimError, Failure, Slot, Wait};
 use courier::Courier;
 pub use error::Error;
+use leading::Ahead;
 use puts::Puts;
 
 /// What a rank must know to join its job.
@@ -74,6 +75,7 @@ pub struct Session {
     /// The next barrier. Held during a barrier.
     barrier: Mutex<u32>,
     courier: Mutex<Option<Courier>>,
+    ahead: Mutex<Option<Ahead>>,
     finalized: AtomicBool,
 }
 
@@ -121,6 +123,7 @@ impl Session {
             spaces: AtomicU32::new(0),
             barrier: Mutex::new(1),
             courier: Mutex::new(None),
+            ahead: Mutex::new(None),
             finalized: AtomicBool::new(false),
             config,
         }
@@ -282,6 +285,7 @@ impl Session {
     /// Waits until `epoch` is open, as delegate where it must.
     fn pass(&self, epoch: u32, goal: Goal) -> Result<(), Error> {
         let deadline = self.config.timeout.map(|limit| Instant::now() + limit);
+        self.settle(deadline)?;
         let mut lead = goal == Goal::Join || self.arrive(epoch);
         let mut patience = self.first_patience();
         loop {
@@ -376,6 +380,9 @@ impl Session {
     pub fn finalize(&self) -> Result<(), Error> {
         if self.finalized.swap(true, Ordering::AcqRel) {
             return Ok(());
+        }
+        if let Err(error) = self.settle(Some(Instant::now() + LEAVE_LIMIT)) {
+            tracing::debug!(%error, "the server has not followed; nothing depends on it any more");
         }
         let last = self.board.release(&self.slot);
         if last && self.board.failure().is_none() {
