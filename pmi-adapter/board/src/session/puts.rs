@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use pmi_protocol::record::{Record, RecordKind};
 
+/// Bytes that are kept for the next puts of a space after a commit.
+const KEPT: usize = 64 * 1024;
+
 struct Own {
     value: Vec<u8>,
     committed: bool,
@@ -29,12 +32,15 @@ impl Puts {
 
     /// The records of a space that wait for commit.
     pub fn pending(&self, space: u64) -> Option<&[u8]> {
-        self.pending.get(&space).map(Vec::as_slice)
+        self.pending.get(&space).map(Vec::as_slice).filter(|records| !records.is_empty())
     }
 
     /// The records of a space are in the up-log.
     pub fn committed(&mut self, space: u64) {
-        self.pending.remove(&space);
+        self.pending.entry(space).and_modify(|records| {
+            records.clear();
+            records.shrink_to(KEPT);
+        });
         self.own.entry(space).or_default().values_mut().for_each(|own| own.committed = true);
     }
 
@@ -43,12 +49,11 @@ impl Puts {
         for keys in self.own.values_mut() {
             keys.retain(|_, own| !own.committed);
         }
-        self.own.retain(|_, keys| !keys.is_empty());
     }
 
     /// Does the log have everything?
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty()
+        self.own.values().all(BTreeMap::is_empty)
     }
 
     /// The rank's own value of a key, if it is newer than the log.
