@@ -386,27 +386,12 @@ unsafe fn system_call(number: libc::c_long, args: [usize; 3]) -> isize {
     result
 }
 
-/// As above.
-///
-/// # Safety
-/// As the system call says.
-#[cfg(target_arch = "aarch64")]
-unsafe fn system_call(number: libc::c_long, args: [usize; 3]) -> isize {
-    let mut result = args[0] as isize;
-    // SAFETY: by this function's own condition; the registers are those of the system call convention.
-    unsafe {
-        std::arch::asm!("svc 0", in("x8") number, inlateout("x0") result, in("x1") args[1],
-            in("x2") args[2], options(nostack));
-    }
-    result
-}
-
-/// As above, where we do not know the registers: parent and child may misread each other's `errno` if both fail
+/// As above, on processors that we cannot test on: parent and child may misread each other's `errno` if both fail
 /// within the same few nanoseconds.
 ///
 /// # Safety
 /// As the system call says.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(not(target_arch = "x86_64"))]
 unsafe fn system_call(number: libc::c_long, args: [usize; 3]) -> isize {
     // SAFETY: by this function's own condition.
     match unsafe { libc::syscall(number, args[0], args[1], args[2]) } {
