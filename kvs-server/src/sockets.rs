@@ -31,10 +31,7 @@ pub fn parse_port_range(text: &str) -> Result<PortRange, String> {
 
 /// Binds a UDP socket to the first free port of the range. An unspecified IPv6 address takes IPv4 too.
 pub fn bind_udp(address: IpAddr, ports: &PortRange) -> io::Result<UdpSocket> {
-    let spread = std::process::id() as u16;
-    let count = ports.end() - ports.start() + u16::from(*ports.start() > 0);
-    for step in 0..count.max(1) {
-        let port = if count == 0 { 0 } else { ports.start() + (spread.wrapping_add(step)) % count };
+    for port in ports.clone() {
         match bind_one(SocketAddr::new(address, port)) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             result => return result,

@@ -203,11 +203,6 @@ impl<P: Peer> Exchange<P> {
         self.outcome.as_ref()
     }
 
-    /// How often something has been sent again because no answer came.
-    pub fn retransmissions(&self) -> u32 {
-        self.tries.saturating_sub(1)
-    }
-
     /// Seals all that is due at `now`.
     pub fn transmit(&mut self, now: Micros, read_up: &mut ReadUp, out: &mut Outbox<P>) {
         if self.outcome.is_some() || now < self.pace.due() {

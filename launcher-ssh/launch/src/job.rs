@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pmi_protocol::key::Secret;
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, format_mapping};
 
 use crate::conductor::Conductor;
@@ -18,7 +19,7 @@ use crate::environment::{self, Contract};
 use crate::error::Error;
 use crate::guardian::Guardian;
 use crate::input::Input;
-use crate::key::{self, JobKey};
+use crate::key;
 use crate::node::Node;
 use crate::output::Output;
 use crate::ranks::{self, Ranks};
@@ -112,7 +113,7 @@ fn raise_open_files(ranks: u32) -> Result<(u64, u64), Error> {
 
 /// All that is known before anything is started.
 struct Plan {
-    key: JobKey,
+    key: Secret,
     contract: Contract,
     ranks: Ranks,
     socket: UdpSocket,
@@ -123,7 +124,7 @@ struct Plan {
 
 impl Plan {
     fn make(spec: &JobSpec) -> Result<Self, Error> {
-        let key = JobKey::generate().map_err(Error::system("make the job's key"))?;
+        let key = key::new_secret().map_err(Error::system("make the job's key"))?;
         let host = key::host_name();
         let installation =
             Installation::of_this_program().map_err(Error::system("find this program"))?;

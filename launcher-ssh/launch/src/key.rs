@@ -1,8 +1,9 @@
 //! The secret and the name of a job.
 
-use std::fmt::{self, Write};
 use std::io;
 use std::time::SystemTime;
+
+use pmi_protocol::key::Secret;
 
 use crate::sys;
 
@@ -10,37 +11,11 @@ use crate::sys;
 /// `JOB_NAME_MAX`, and below the 64 bytes or so to which some MPI libraries cut names of shared memory.
 const HOST_PART: usize = 24;
 
-/// The 256-bit key with which every datagram of a job is authenticated.
-#[derive(Clone, PartialEq, Eq)]
-pub struct JobKey([u8; 32]);
-
-impl JobKey {
-    /// A new key from the system's random generator.
-    pub fn generate() -> io::Result<Self> {
-        let mut bytes = [0; 32];
-        sys::fill_random(&mut bytes)?;
-        Ok(JobKey(bytes))
-    }
-
-    /// The key itself.
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The key as `PMI_KVS_SECRET` has it: 64 hex digits.
-    pub fn to_hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String succeeds");
-            text
-        })
-    }
-}
-
-impl fmt::Debug for JobKey {
-    /// Never shows the key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JobKey(…)")
-    }
+/// A new key for a job, from the system's random generator.
+pub fn new_secret() -> io::Result<Secret> {
+    let mut bytes = [0; 32];
+    sys::fill_random(&mut bytes)?;
+    Ok(Secret::new(bytes))
 }
 
 /// This host's name, or `localhost` if it has none that can be printed.
@@ -72,11 +47,11 @@ mod tests {
 
     #[test]
     fn keys_differ_and_are_printed_as_hex_only_when_asked() {
-        let (a, b) = (JobKey::generate().unwrap(), JobKey::generate().unwrap());
+        let (a, b) = (new_secret().unwrap(), new_secret().unwrap());
         assert_ne!(a, b);
         assert_eq!(a.to_hex().len(), 64);
         assert!(a.to_hex().bytes().all(|byte| byte.is_ascii_hexdigit()));
-        assert_eq!(format!("{a:?}"), "JobKey(…)");
+        assert_eq!(format!("{a:?}"), "Secret(…)");
     }
 
     #[test]

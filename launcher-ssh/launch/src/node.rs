@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use pmi_board::{Board, BoardConfig, State};
-
-use crate::key::JobKey;
+use pmi_protocol::key::Secret;
 
 /// This node's board, if there is one.
 pub struct Node {
@@ -14,10 +13,10 @@ pub struct Node {
 impl Node {
     /// Makes the board for all `size` ranks of a job on this host. If that fails the ranks make one themselves,
     /// or do without; the reason is returned beside.
-    pub fn host(key: &JobKey, job: &str, size: u32, log_ceiling: u64) -> (Self, Option<String>) {
+    pub fn host(key: &Secret, job: &str, size: u32, log_ceiling: u64) -> (Self, Option<String>) {
         let local_size = Some(size);
         let config =
-            BoardConfig { secret: key.bytes(), job, size, local_size, log_ceiling, share: true };
+            BoardConfig { secret: key.as_bytes(), job, size, local_size, log_ceiling, share: true };
         match Board::host(&config) {
             Ok(board) => (Node { board: Some(board) }, None),
             Err(reason) => (Node { board: None }, Some(reason.to_string())),

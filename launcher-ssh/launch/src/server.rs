@@ -15,10 +15,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use std::{io, net};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pmi_kvs_server::control::{Command, Event};
+use pmi_kvs_server::{memory, sockets};
 
 use crate::endpoint::Endpoint;
 use crate::environment::is_foreign;
@@ -79,14 +79,8 @@ pub fn bind(address: IpAddr, ports: Option<&RangeInclusive<u16>>) -> Result<UdpS
         (0, 0) => address.to_string(),
         (low, high) => format!("{address}, UDP ports {low}-{high}"),
     };
-    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in ports {
-        match UdpSocket::bind((address, port)) {
-            Ok(socket) => return Ok(socket),
-            Err(reason) => last = reason,
-        }
-    }
-    Err(Error::Bind { address: described, reason: last })
+    sockets::bind_udp(address, &ports)
+        .map_err(|reason| Error::Bind { address: described, reason: reason.kind().into() })
 }
 
 /// Where ranks on this host reach a socket: one that is bound to every address is reached over loopback.
@@ -110,8 +104,7 @@ impl Server {
         spawner: &mut Spawner,
         inherited: &Inherited,
     ) -> Result<Self, Error> {
-        let log = memfd_create(c"pmi-log", MFdFlags::MFD_CLOEXEC)
-            .map_err(Error::system("make the memory of the log"))?;
+        let log = memory::create().map_err(Error::system("make the memory of the log"))?;
         let mut server = Server {
             path: Rc::new(c_string(
                 "path of the server",

@@ -123,9 +123,8 @@ impl Courier {
     }
 
     /// Wakes the delegate that waits on `port` of this host.
-    pub fn poke(&mut self, port: u16) -> Result<(), Error> {
+    pub fn poke(&self, port: u16) {
         self.send(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), &[]);
-        Ok(())
     }
 
     fn send(&self, to: SocketAddr, bytes: &[u8]) {

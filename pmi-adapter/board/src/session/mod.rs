@@ -312,7 +312,7 @@ impl Session {
     /// Enters the barrier. True if this rank should be the delegate.
     fn arrive(&self, epoch: u32) -> bool {
         let last = self.board.arrive(&self.slot, epoch) == Arrival::Last;
-        // Pairs with the fence in `lead`: either the delegate sees this arrival, or this rank sees its port.
+        // Pairs with the fence in `conduct`: either the delegate sees this arrival, or this rank sees its port.
         fence(Ordering::SeqCst);
         let port = self.board.delegate_port();
         if port != 0 && (last || self.patience == PATIENCE_UNKNOWN) {
@@ -323,7 +323,11 @@ impl Session {
 
     /// Wakes the delegate, which waits for the server, so that it looks at the arrivals again.
     fn poke(&self, port: u16) {
-        if let Err(error) = self.with_courier(|courier| courier.poke(port)) {
+        let poked = self.with_courier(|courier| {
+            courier.poke(port);
+            Ok(())
+        });
+        if let Err(error) = poked {
             tracing::debug!(%error, "the delegate could not be woken; it will look by itself");
         }
     }
