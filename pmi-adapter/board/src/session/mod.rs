@@ -54,8 +54,7 @@ const PATIENCE_KNOWN: Duration = Duration::from_millis(250);
 /// Between two looks at the delegate's health by those who wait.
 const PATIENCE_LATER: Duration = Duration::from_secs(1);
 /// What to look at when the server does not answer.
-const SERVER_ADVICE: &str =
-    "the server is gone, the network between is, or PMI_KVS_SERVER and PMI_KVS_SECRET are not this job's";
+const SERVER_ADVICE: &str = "the server is gone, the network between is, or PMI_KVS_SERVER and PMI_KVS_SECRET are not this job's";
 /// Longest time that `PMI_Abort` waits for the server.
 const ABORT_LIMIT: Duration = Duration::from_secs(2);
 /// Longest time that `PMI_Finalize` waits for the server. Nothing depends on its answer.
