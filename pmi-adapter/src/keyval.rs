@@ -1,7 +1,7 @@
 //! Command lines as (key, value) pairs: what `PMI_Parse_option`, `PMI_Args_to_keyval` and `PMI_Get_options`
 //! say, without their pointers. The behaviour is that of Slurm's libpmi wherever that is defined.
 
-use crate::error::{Code, Failure};
+use pmi_client::error::{Code, Failure};
 
 /// What `PMI_Get_options` returns.
 pub const OPTIONS: &str = "\

@@ -3,11 +3,11 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use super::argument::{Chars, Out, Text};
-use super::entry;
-use crate::error::{Code, Failure};
 use crate::keyval::OPTIONS;
-use crate::process::{self, Member};
+use pmi_client::entry;
+use pmi_client::entry::argument::{Chars, Out, Text};
+use pmi_client::error::{Code, Failure};
+use pmi_client::process::{self, Member};
 use pmi_protocol::limits::KVSNAME_MAX;
 
 /// The membership, for functions that fail with `PMI_FAIL` outside it.

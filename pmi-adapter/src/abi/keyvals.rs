@@ -4,10 +4,10 @@ use std::ffi::{c_char, c_int, c_void};
 use std::fmt;
 use std::ptr;
 
-use super::argument::{Array, Out, Text};
-use super::entry;
-use crate::error::{Code, Failure};
 use crate::keyval::{self, Pair};
+use pmi_client::entry;
+use pmi_client::entry::argument::{Array, Out, Text};
+use pmi_client::error::{Code, Failure};
 
 /// `PMI_keyval_t`
 #[derive(Clone, Copy)]

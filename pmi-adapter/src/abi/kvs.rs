@@ -4,10 +4,10 @@ use std::ffi::c_int;
 
 use pmi_protocol::limits::{JOB_NAME_MAX, KEY_MAX, KVSNAME_MAX, VALUE_MAX};
 
-use super::argument::{Buffer, Chars, Out, Text};
-use super::entry;
-use crate::error::{Code, Failure, of_kvsname_argument};
-use crate::process;
+use pmi_client::entry;
+use pmi_client::entry::argument::{Buffer, Chars, Out, Text};
+use pmi_client::error::{Code, Failure, of_kvsname_argument};
+use pmi_client::process;
 
 /// Outside the membership there are no spaces, so every kvsname is wrong.
 const NO_SPACE: Code = Code::InvalidKvs;

@@ -2,10 +2,10 @@
 
 use std::ffi::c_int;
 
-use super::argument::{Array, Chars, Out, Text};
-use super::entry;
 use super::keyvals::Keyval;
-use crate::error::{Code, Failure};
+use pmi_client::entry;
+use pmi_client::entry::argument::{Array, Chars, Out, Text};
+use pmi_client::error::{Code, Failure};
 
 const NO_SPAWN: &str =
     "this version of libpmi.so cannot create processes: start all ranks with the launcher";

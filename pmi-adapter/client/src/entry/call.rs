@@ -10,11 +10,11 @@ use crate::debug;
 use crate::error::{Code, Failure};
 
 /// An argument and its name, for the trace.
-pub(super) type Named<'a> = (&'static str, &'a dyn Display);
+pub type Named<'a> = (&'static str, &'a dyn Display);
 
 /// Runs a body: traces it, tells the reason of its failure, and turns the outcome into a return code. A panic
 /// is a failure like any other: it must not unwind into C.
-pub(super) fn enter(
+pub fn enter(
     name: &'static str,
     arguments: &[Named<'_>],
     body: impl FnOnce() -> Result<(), Failure>,

@@ -10,7 +10,7 @@ pub enum Code {
     Fail = -1,
     /// `PMI_SUCCESS`
     Success = 0,
-    /// `PMI_ERR_NOMEM`: the buffer is too small ([`crate::keyval::OPTIONS`] only).
+    /// `PMI_ERR_NOMEM`: the buffer is too small (`PMI_Get_options` only).
     NoMem = 2,
     /// `PMI_ERR_INVALID_ARG`
     InvalidArg = 3,

@@ -13,7 +13,7 @@ const SHOWN_MAX: usize = 64;
 /// `const char *`: NULL or a string.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Text(*const c_char);
+pub struct Text(*const c_char);
 
 impl Text {
     /// The bytes of the string; `code` if it is NULL or longer than `max`.
@@ -51,7 +51,7 @@ impl fmt::Display for Text {
 /// `T *` for a result: NULL or room for one `T`, which is initialised where a call also reads it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Out<T>(*mut T);
+pub struct Out<T>(*mut T);
 
 impl<T> Out<T> {
     /// The place, or `code` if it is NULL.
@@ -72,9 +72,10 @@ impl<T> fmt::Display for Out<T> {
 }
 
 /// Room for one `T`.
-pub(super) struct Slot<T>(NonNull<T>);
+pub struct Slot<T>(NonNull<T>);
 
 impl<T: Copy> Slot<T> {
+    /// Stores a value.
     pub fn set(&self, value: T) {
         // SAFETY: not NULL, hence room for a `T`.
         unsafe { self.0.as_ptr().write(value) }
@@ -98,7 +99,7 @@ impl<T: Copy> Slot<T> {
 /// `const T *` for an array: NULL or as many elements as another argument says.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Array<T>(*const T);
+pub struct Array<T>(*const T);
 
 impl<T> Array<T> {
     /// The array, or `code` if it is NULL or its length is negative.
@@ -109,6 +110,7 @@ impl<T> Array<T> {
         Ok(unsafe { std::slice::from_raw_parts(pointer.as_ptr(), length) })
     }
 
+    /// Is it NULL?
     pub fn is_null(&self) -> bool {
         self.0.is_null()
     }
@@ -123,7 +125,7 @@ impl<T> fmt::Display for Array<T> {
 /// `char *` for a result: NULL or a buffer as long as another argument says.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Chars(*mut c_char);
+pub struct Chars(*mut c_char);
 
 impl Chars {
     /// The buffer, or `code` if it is NULL. A negative length is no room at all.
@@ -140,7 +142,7 @@ impl fmt::Display for Chars {
 }
 
 /// Room for a string and its NUL.
-pub(super) struct Buffer {
+pub struct Buffer {
     pointer: NonNull<c_char>,
     length: usize,
 }
