@@ -248,7 +248,7 @@ impl Origin {
 mod tests {
     use super::*;
 
-    fn lookup(words: &str) -> impl Fn(&str) -> Option<String> {
+    fn lookup(words: &str) -> impl Fn(&str) -> Option<String> + use<> {
         let pairs: Vec<(String, String)> = words
             .split_whitespace()
             .map(|word| word.split_once('=').unwrap())
