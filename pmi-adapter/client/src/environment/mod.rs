@@ -47,6 +47,9 @@ pub struct Placement {
     pub spawned: bool,
     /// Whose variables told rank and size; `None` for a process outside any job.
     pub source: Option<&'static str>,
+    /// `PMI_KVS_NODE`: name of the node, for a host that stands for several.
+    pub node: Option<String>,
+    /// The key-value server, where one is named.
     /// The variables that another starter, between this process and the one that set `PMI_KVS_*`, has changed:
     /// then the server is not this process's. Empty if there is none.
     pub changed_since: Vec<&'static str>,
@@ -98,6 +101,7 @@ impl Placement {
             universe_size: universe_size.map_or(place.size, |size| size as u32),
             spawned: reader.number("PMI_SPAWNED", 0, 1)? == Some(1),
             source: place.source,
+            node: reader.text("PMI_KVS_NODE"),
             changed_since: origin.evidence().to_vec(),
             server: Server::read(&reader, place.source)?,
             log_ceiling: log_ceiling(&reader)?,
