@@ -21,6 +21,7 @@ pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
         size: placement.size,
         job: server.job.clone(),
         secret: server.secret,
+        node: placement.node.clone(),
         servers: resolve(&server.addresses)?,
         local_size: placement.local_size,
         timeout: placement.timeout,

@@ -41,6 +41,8 @@ pub struct Placement {
     pub spawned: bool,
     /// Whose variables told rank and size; `None` for a process outside any job.
     pub source: Option<&'static str>,
+    /// `PMI_KVS_NODE`: name of the node, for a host that stands for several.
+    pub node: Option<String>,
     /// The key-value server, where one is named.
     pub server: Option<Server>,
     /// `PMI_KVS_LOG_CEILING` in bytes.
@@ -78,6 +80,7 @@ impl Placement {
             universe_size: universe_size.map_or(place.size, |size| size as u32),
             spawned: reader.number("PMI_SPAWNED", 0, 1)? == Some(1),
             source: place.source,
+            node: reader.text("PMI_KVS_NODE"),
             server: Server::read(&reader, place.source)?,
             log_ceiling: log_ceiling(&reader)?,
             timeout: reader.number("PMI_TIMEOUT", 1, TIMEOUT_MAX_SECONDS)?.map(Duration::from_secs),
