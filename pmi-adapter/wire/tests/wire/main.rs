@@ -2,6 +2,7 @@
 
 mod answers;
 mod feed;
+mod fuzz;
 mod hostile;
 mod plain;
 mod real_clients;
