@@ -15,8 +15,15 @@ impl Node {
     /// or do without; the reason is returned beside.
     pub fn host(key: &Secret, job: &str, size: u32, log_ceiling: u64) -> (Self, Option<String>) {
         let local_size = Some(size);
-        let config =
-            BoardConfig { secret: key.as_bytes(), job, size, local_size, log_ceiling, share: true };
+        let config = BoardConfig {
+            secret: key.as_bytes(),
+            job,
+            node: None,
+            size,
+            local_size,
+            log_ceiling,
+            share: true,
+        };
         match Board::host(&config) {
             Ok(board) => (Node { board: Some(board) }, None),
             Err(reason) => (Node { board: None }, Some(reason.to_string())),

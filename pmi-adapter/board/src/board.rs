@@ -27,6 +27,8 @@ pub struct BoardConfig<'a> {
     pub secret: &'a [u8; 32],
     /// The job's name.
     pub job: &'a str,
+    /// Name of the node, for a host that stands for several (`PMI_KVS_NODE`); `None`: the host is the node.
+    pub node: Option<&'a str>,
     /// Ranks of the process group.
     pub size: u32,
     /// How many of them run on this node, where known. A hint, and the same for all.
@@ -148,6 +150,11 @@ impl Board {
         self.is_owner() && liveness::release(&self.shared, slot, self.local_size.unwrap_or(0))
     }
 
+    /// The rank's process, for which this one holds the place, has ended without `PMI_Finalize`.
+    pub fn declare_dead(&self, slot: &Slot) {
+        liveness::declare_dead(&self.shared, slot);
+    }
+
     /// Everybody who has claimed a slot, in the order of their coming. Asks the kernel about each that has not
     /// finalized: one system call per rank.
     pub fn members(&self) -> Vec<Member> {
@@ -258,6 +265,7 @@ impl Board {
     pub fn fail(&self, failure: &Failure) {
         if self.shared.header().failure.record(failure) {
             self.turnstile().fail(&*self.shared);
+            self.shared.header().attributes.announce(&*self.shared);
         }
     }
 
@@ -276,7 +284,7 @@ fn meeting(config: &BoardConfig<'_>) -> io::Result<Meeting> {
         pid_namespace: pid_namespace(),
     };
     let peers = config.local_size.unwrap_or(config.size).min(layout::SLOTS_MAX);
-    Ok(Meeting::new(config.secret, config.job, peers, founding))
+    Ok(Meeting::new(config.secret, (config.job, config.node), peers, founding))
 }
 
 /// Inode of this process's pid namespace; 0 where `/proc` does not say.

@@ -198,6 +198,19 @@ pub fn release(shared: &Shared, slot: &Slot, expected: u32) -> bool {
         && states().count() >= expected as usize
 }
 
+/// Marks a joined slot of this process as dead: its lock would not tell, since this process lives.
+pub fn declare_dead(shared: &Shared, slot: &Slot) {
+    let cell = &shared.segment().slots()[slot.index as usize];
+    let (from, to) = (State::Joined as u32, State::Dead as u32);
+    if cell.state.compare_exchange(from, to, SeqCst, SeqCst).is_ok() {
+        note_casualty(shared, slot.index);
+    }
+}
+
+fn note_casualty(shared: &Shared, index: u32) {
+    let _ = shared.header().people.casualty.compare_exchange(0, index + 1, SeqCst, SeqCst);
+}
+
 /// The member in a slot; `None` while it is being claimed.
 fn member(cell: &SlotCell) -> Option<Member> {
     let state = State::of(cell)?;
@@ -266,7 +279,6 @@ fn our_turn_to_sweep(shared: &Shared) -> bool {
 fn sweep(shared: &Shared) {
     let is_dead = |cell| examine(shared, cell).is_some_and(|member| member.state == State::Dead);
     if let Some(index) = claimed(shared).iter().position(is_dead) {
-        let casualty = &shared.header().people.casualty;
-        let _ = casualty.compare_exchange(0, index as u32 + 1, SeqCst, SeqCst);
+        note_casualty(shared, index as u32);
     }
 }

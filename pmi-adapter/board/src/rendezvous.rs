@@ -50,11 +50,21 @@ pub struct Meeting {
 const CONTEXT: &str = "pmi-adapter 2025 board rendezvous v1";
 
 impl Meeting {
-    /// The meeting of the job with this name and secret, for processes of the calling user.
-    pub fn new(secret: &[u8; 32], job: &str, peers: u32, founding: Founding) -> Meeting {
+    /// The meeting of a job, and node if it has a name, for processes of the calling user.
+    pub fn new(
+        secret: &[u8; 32],
+        (job, node): (&str, Option<&str>),
+        peers: u32,
+        founding: Founding,
+    ) -> Meeting {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(secret).update(&nix::unistd::geteuid().as_raw().to_le_bytes());
-        let hash = *hasher.update(job.as_bytes()).finalize().as_bytes();
+        hasher.update(job.as_bytes());
+        if let Some(node) = node {
+            // A NUL byte is in no name, so that job and node cannot be taken for another job.
+            hasher.update(&[0]).update(node.as_bytes());
+        }
+        let hash = *hasher.finalize().as_bytes();
         let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| hash[at + byte]));
         let name = format!("pmi-board-{:016x}{:016x}", half(0), half(8));
         Meeting { name, founding: Founding { tag: [half(16), half(24)], ..founding }, peers }

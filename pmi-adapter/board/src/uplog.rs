@@ -121,7 +121,8 @@ mod tests {
     fn open(job: &str) -> Board {
         let (secret, local_size) = (&[3; 32], Some(2));
         let log_ceiling = 1 << 20;
-        let config = BoardConfig { secret, job, size: 2, local_size, log_ceiling, share: true };
+        let config =
+            BoardConfig { secret, job, node: None, size: 2, local_size, log_ceiling, share: true };
         Board::open(&config).unwrap()
     }
 

@@ -2,13 +2,13 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pmi_protocol::datagram::Outbox;
-use pmi_protocol::exchange::{Exchange, Outcome};
+use pmi_protocol::exchange::{Exchange, Identity, Outcome, verdict};
 use pmi_protocol::limits::DATAGRAM_MAX;
 use pmi_protocol::pace::Micros;
 
@@ -149,8 +149,9 @@ impl Courier {
         loop {
             self.transmit(exchange, logs);
             if let Some(outcome) = exchange.outcome() {
-                self.servers = exchange.servers().to_vec();
-                return Ok(outcome.clone());
+                let outcome = outcome.clone();
+                self.keep_servers(exchange);
+                return Ok(outcome);
             }
             let mut answered = self.answered_soon(exchange, logs)?;
             if !answered {
@@ -168,6 +169,16 @@ impl Courier {
                 }
             }
         }
+    }
+
+    /// Goes on with that address of the server which has answered.
+    pub fn keep_servers(&mut self, exchange: &Exchange<SocketAddr>) {
+        self.servers = exchange.servers().to_vec();
+    }
+
+    /// When an exchange wants to transmit next.
+    pub fn due(&self, exchange: &Exchange<SocketAddr>) -> Instant {
+        self.origin + Duration::from_micros(exchange.due())
     }
 
     /// Sends all that is due.
@@ -202,9 +213,13 @@ impl Courier {
         sweep: Instant,
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
-        let due = self.origin + Duration::from_micros(exchange.due());
-        let until = deadline.into_iter().fold(due.min(sweep), Instant::min);
-        let millis = until.saturating_duration_since(Instant::now()).as_millis() as u16 + 1;
+        let until = deadline.into_iter().fold(self.due(exchange).min(sweep), Instant::min);
+        self.sleep(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits for a datagram.
+    pub fn sleep(&self, limit: Duration) -> Result<(), Error> {
+        let millis = limit.as_millis().min(SWEEP.as_millis()) as u16 + 1;
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(millis)) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -213,7 +228,7 @@ impl Courier {
     }
 
     /// Takes in all that has come; true if any of it came from the server.
-    fn receive(
+    pub fn receive(
         &mut self,
         exchange: &mut Exchange<SocketAddr>,
         logs: &mut impl Logs,
@@ -234,6 +249,16 @@ impl Courier {
         Ok(heard)
     }
 
+    /// Takes in what has come while nothing is asked: pokes, answers that came twice, and the end of the job.
+    pub fn listen(&mut self, identity: &Identity) -> Option<Outcome> {
+        while let Ok(Some((len, _))) = self.receive_one() {
+            if let Some(end) = verdict(identity, &self.buffer[..len]) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
     fn receive_one(&mut self) -> io::Result<Option<(usize, SocketAddr)>> {
         match self.socket.recv_from(&mut self.buffer) {
             Ok((len, from)) => {
@@ -244,5 +269,11 @@ impl Courier {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl AsFd for Courier {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

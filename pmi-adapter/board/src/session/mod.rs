@@ -1,8 +1,10 @@
 //! The session of one rank with the key-value server of its job, through the board of its node.
 
 mod courier;
+mod ensemble;
 mod error;
 mod leading;
+mod node;
 mod puts;
 
 use std::net::SocketAddr;
@@ -10,17 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pmi_protocol::exchange::{Goal, Identity};
-use pmi_protocol::key::{Keys, Secret, group_number};
+use pmi_protocol::exchange::Goal;
 use pmi_protocol::limits::{KEY_MAX, VALUE_MAX};
-use pmi_protocol::log::{CHUNK_OVERHEAD, MARK_OVERHEAD};
-use pmi_protocol::ranks::RankRanges;
 use pmi_protocol::record::{Record, RecordKind, space_name, space_number, space_of_name};
 
-use crate::{Arrival, Board, BoardConfig, ClaimError, Failure, Slot, Wait};
+use crate::{Arrival, Slot, Wait};
 use courier::Courier;
+pub use ensemble::{Ensemble, MemberId};
 pub use error::Error;
-use leading::Ahead;
+use node::{Ahead, Node};
 use puts::Puts;
 
 /// What a rank must know to join its job.
@@ -34,6 +34,8 @@ pub struct Config {
     pub job: String,
     /// The job's 256-bit key.
     pub secret: [u8; 32],
+    /// Name of the node, for a host that stands for several: processes with different names share no board.
+    pub node: Option<String>,
     /// Every address of the server; all are tried at once, the first to answer wins.
     pub servers: Vec<SocketAddr>,
     /// How many ranks of the group run on this node, where known. A hint.
@@ -62,9 +64,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A rank's session. All methods may be called from any thread; barriers are taken one at a time.
 pub struct Session {
-    config: Config,
-    identity: Identity,
-    board: Board,
+    node: Node,
     slot: Slot,
     patience: Duration,
     puts: Mutex<Puts>,
@@ -86,37 +86,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Session {
     /// Joins the job: attaches to the board, or makes it, and greets the server unless a peer has done so.
     pub fn join(config: Config) -> Result<Session, Error> {
-        let board = Board::open(&BoardConfig {
-            secret: &config.secret,
-            job: &config.job,
-            size: config.size,
-            local_size: config.local_size,
-            log_ceiling: config.log_ceiling,
-            share: config.share,
-        })
-        .map_err(|error| Error::System(format!("cannot make the node's board: {error}")))?;
-        let slot = board.claim(config.rank).map_err(|error| refusal(&config, error))?;
-        let session = Session::new(config, board, slot);
+        let node = Node::open(config)?;
+        let slot = node.claim(node.config.rank)?;
+        let session = Session::new(node, slot);
         session.pass(0, Goal::Join)?;
         session.warm_up();
         Ok(session)
     }
 
-    fn new(config: Config, board: Board, slot: Slot) -> Session {
-        let identity = Identity {
-            keys: Keys::derive(&Secret::new(config.secret)),
-            group: group_number(&config.job),
-            node: board.node_id(),
-            size: config.size,
-            host: host_name(),
-            private: board.is_private(),
-        };
-        let known = board.is_private() || config.local_size.is_some();
+    fn new(node: Node, slot: Slot) -> Session {
         Session {
-            identity,
-            board,
             slot,
-            patience: if known { PATIENCE_KNOWN } else { PATIENCE_UNKNOWN },
+            patience: first_patience(&node),
             puts: Mutex::default(),
             has_own: AtomicBool::new(false),
             spaces: AtomicU32::new(0),
@@ -124,16 +105,16 @@ impl Session {
             courier: Mutex::new(None),
             ahead: Mutex::new(None),
             finalized: AtomicBool::new(false),
-            config,
+            node,
         }
     }
 
     /// Takes the page faults of code, heap and board here, where the ranks of a node still start one after the
     /// other, and not in the first exchange, where all would take them while all wait.
     fn warm_up(&self) {
-        self.board.populate();
+        self.node.board.populate();
         let mut scratch = Puts::default();
-        scratch.put(0, self.config.job.as_bytes(), self.config.job.as_bytes());
+        scratch.put(0, self.node.config.job.as_bytes(), self.node.config.job.as_bytes());
         scratch.committed(0);
         scratch.released();
         let _ = self.get(self.kvsname().as_bytes(), b"-", |_| ());
@@ -141,19 +122,20 @@ impl Session {
 
     /// The default kvsname.
     pub fn kvsname(&self) -> &str {
-        &self.config.job
+        &self.node.config.job
     }
 
     /// Is this the process that joined, and not a forked child of it? Costs no system call.
     pub fn is_owner(&self) -> bool {
-        self.board.is_owner()
+        self.node.board.is_owner()
     }
 
     /// `PMI_KVS_Create`: makes a space and returns its kvsname, usable by all ranks at once.
     pub fn create_space(&self) -> Result<String, Error> {
-        let space = space_number(self.config.rank, self.spaces.fetch_add(1, Ordering::Relaxed));
+        let space =
+            space_number(self.node.config.rank, self.spaces.fetch_add(1, Ordering::Relaxed));
         self.append(RecordKind::Create, space)?;
-        Ok(space_name(&self.config.job, space))
+        Ok(space_name(&self.node.config.job, space))
     }
 
     /// `PMI_KVS_Destroy`. The group's own space cannot be destroyed (`NoSuchSpace`).
@@ -169,30 +151,28 @@ impl Session {
     fn append(&self, kind: RecordKind, space: u64) -> Result<(), Error> {
         let mut bytes = Vec::new();
         Record { kind, space, key: b"", value: b"" }.append_to(&mut bytes);
-        self.commit_bytes(&bytes)
+        self.node.commit(&self.slot, &bytes)
     }
 
     /// The space of a kvsname, if it is one of this job's and has not been destroyed.
     fn space(&self, kvsname: &[u8]) -> Result<u64, Error> {
-        if kvsname == self.config.job.as_bytes() {
+        if kvsname == self.node.config.job.as_bytes() {
             return Ok(0);
         }
-        let space = space_of_name(&self.config.job, kvsname).ok_or(Error::NoSuchSpace)?;
-        let unborn = space_number(self.config.rank, self.spaces.load(Ordering::Relaxed));
+        let space = space_of_name(&self.node.config.job, kvsname).ok_or(Error::NoSuchSpace)?;
+        let unborn = space_number(self.node.config.rank, self.spaces.load(Ordering::Relaxed));
         let mine = space >> 32 == unborn >> 32;
-        let destroyed = self.board.lookup(space, b"", |record| record.kind == RecordKind::Destroy)
-            == Some(true)
-            || lock(&self.puts).is_destroyed(space);
+        let destroyed =
+            self.node.board.lookup(space, b"", |record| record.kind == RecordKind::Destroy)
+                == Some(true)
+                || lock(&self.puts).is_destroyed(space);
         if destroyed || (mine && space >= unborn) { Err(Error::NoSuchSpace) } else { Ok(space) }
     }
 
     /// `PMI_KVS_Put`.
     pub fn put(&self, kvsname: &[u8], key: &[u8], value: &[u8]) -> Result<(), Error> {
         let space = self.space(kvsname)?;
-        check_key(key)?;
-        if value.len() > VALUE_MAX {
-            return Err(Error::ValueLength);
-        }
+        check_pair(key, value)?;
         lock(&self.puts).put(space, key, value);
         self.has_own.store(true, Ordering::Relaxed);
         Ok(())
@@ -203,26 +183,10 @@ impl Session {
         let space = self.space(kvsname)?;
         let mut puts = lock(&self.puts);
         if let Some(bytes) = puts.pending(space) {
-            self.commit_bytes(bytes)?;
+            self.node.commit(&self.slot, bytes)?;
             puts.committed(space);
         }
         Ok(())
-    }
-
-    fn commit_bytes(&self, bytes: &[u8]) -> Result<(), Error> {
-        let waiting = self.board.up_end().saturating_sub(self.board.up_base());
-        let overhead = CHUNK_OVERHEAD + MARK_OVERHEAD;
-        let length = self.board.visible() + waiting + bytes.len() as u64 + overhead;
-        if length > self.config.log_ceiling {
-            return Err(Error::Full(format!(
-                "{} bytes do not fit: the log has {} of at most {} bytes. Put less, or raise the ceiling \
-                 (pmi-ssh -log-ceiling; without pmi-ssh: pmi-kvs-server --log-ceiling and PMI_KVS_LOG_CEILING)",
-                bytes.len(),
-                length - bytes.len() as u64,
-                self.config.log_ceiling
-            )));
-        }
-        self.board.commit(&self.slot, bytes).map_err(|error| Error::Full(error.to_string()))
     }
 
     /// `PMI_KVS_Get`: calls `read` with the value.
@@ -239,7 +203,7 @@ impl Session {
         {
             return Ok(read(value));
         }
-        self.board.lookup(space, key, |record| read(record.value)).ok_or(Error::NoSuchKey)
+        self.node.board.lookup(space, key, |record| read(record.value)).ok_or(Error::NoSuchKey)
     }
 
     /// The pair of a space that follows `cursor` (0: the first), with the cursor of the next; `None` at the end.
@@ -256,7 +220,7 @@ impl Session {
         let puts = lock(&self.puts);
         let mut read = Some(read);
         if cursor < OWN {
-            let found = self.board.next_record(space, cursor, |record| {
+            let found = self.node.board.next_record(space, cursor, |record| {
                 let value = puts.own(space, record.key).unwrap_or(record.value);
                 read.take().map(|read| read(record.key, value))
             });
@@ -265,7 +229,7 @@ impl Session {
             }
         }
         let index = (cursor.max(OWN) - OWN) as usize;
-        let known = |key: &[u8]| self.board.lookup(space, key, |_| ()).is_some();
+        let known = |key: &[u8]| self.node.board.lookup(space, key, |_| ()).is_some();
         let own = puts.all_own(space).filter(|(key, _)| !known(key)).nth(index);
         Ok(own.zip(read).map(|((key, value), read)| (OWN + index as u64 + 1, read(key, value))))
     }
@@ -283,22 +247,22 @@ impl Session {
 
     /// Waits until `epoch` is open, as delegate where it must.
     fn pass(&self, epoch: u32, goal: Goal) -> Result<(), Error> {
-        let deadline = self.config.timeout.map(|limit| Instant::now() + limit);
+        let deadline = self.node.config.timeout.map(|limit| Instant::now() + limit);
         self.settle(deadline)?;
         let mut lead = goal == Goal::Join || self.arrive(epoch);
-        let mut patience = self.first_patience();
+        let mut patience = spread(self.patience, self.node.config.rank);
         loop {
-            self.check_over()?;
-            if self.board.opened() > epoch {
+            self.node.check_over()?;
+            if self.node.board.opened() > epoch {
                 return Ok(());
             }
-            if let Some(delegate) = lead.then(|| self.board.try_lead(&self.slot)).flatten() {
+            if let Some(delegate) = lead.then(|| self.node.board.try_lead(&self.slot)).flatten() {
                 self.with_courier(|courier| {
                     self.conduct(courier, delegate, epoch, &goal, deadline)
                 })?;
                 continue;
             }
-            match self.board.wait_opened(epoch, self.limit(deadline, patience)) {
+            match self.node.board.wait_opened(epoch, self.limit(deadline, patience)) {
                 Wait::Opened => return Ok(()),
                 Wait::Failed => {}
                 Wait::Vacant => lead = true,
@@ -310,10 +274,10 @@ impl Session {
 
     /// Enters the barrier. True if this rank should be the delegate.
     fn arrive(&self, epoch: u32) -> bool {
-        let last = self.board.arrive(&self.slot, epoch) == Arrival::Last;
+        let last = self.node.board.arrive(&self.slot, epoch) == Arrival::Last;
         // Pairs with the fence in `conduct`: either the delegate sees this arrival, or this rank sees its port.
         fence(Ordering::SeqCst);
-        let port = self.board.delegate_port();
+        let port = self.node.board.delegate_port();
         if port != 0 && (last || self.patience == PATIENCE_UNKNOWN) {
             self.poke(port);
         }
@@ -331,14 +295,9 @@ impl Session {
         }
     }
 
-    /// The first patience, spread over the ranks so that not all lose it at once.
-    fn first_patience(&self) -> Duration {
-        self.patience + self.patience * (self.config.rank % 64) / 64
-    }
-
     /// How long to sleep. Only some ranks watch over their peers: a timer costs a tenth of a barrier.
     fn limit(&self, deadline: Option<Instant>, patience: Duration) -> Duration {
-        let watches = self.patience == PATIENCE_UNKNOWN || self.board.is_watch(&self.slot);
+        let watches = self.patience == PATIENCE_UNKNOWN || self.node.board.is_watch(&self.slot);
         match deadline {
             None if watches => patience,
             None => Duration::MAX,
@@ -354,29 +313,13 @@ impl Session {
         let mut courier = lock(&self.courier);
         match &mut *courier {
             Some(courier) => act(courier),
-            none => act(none.insert(Courier::open(&self.config.servers)?)),
+            none => act(none.insert(Courier::open(&self.node.config.servers)?)),
         }
     }
 
-    fn addresses(&self) -> String {
-        self.config.servers.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
-    }
-
-    fn check_over(&self) -> Result<(), Error> {
-        match self.board.failure() {
-            None => Ok(()),
-            Some(failure) => Err(Error::Over(failure.text)),
-        }
-    }
-
-    /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds. The server hears of
-    /// it before the peers do: they end with errors of their own, and the first of them would be taken for the
-    /// culprit.
+    /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds.
     pub fn abort(&self, code: i32, text: &str) {
-        let rank = self.config.rank;
-        self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
-        let why = format!("rank {rank} called PMI_Abort with code {code}: {text}");
-        self.board.fail(&Failure { code, rank: Some(rank), text: why });
+        self.node.abort(self.node.config.rank, code, text);
     }
 
     /// `PMI_Finalize`. Dropping a session without it means that the rank died.
@@ -387,13 +330,21 @@ impl Session {
         if let Err(error) = self.settle(Some(Instant::now() + LEAVE_LIMIT)) {
             tracing::debug!(%error, "the server has not followed; nothing depends on it any more");
         }
-        let last = self.board.release(&self.slot);
-        if last && self.board.failure().is_none() {
-            let ranks = self.board.members().into_iter().map(|member| member.rank);
-            self.tell(RankRanges::from_ranks(ranks), Goal::Leave, LEAVE_LIMIT);
+        if self.node.board.release(&self.slot) {
+            self.node.leave(LEAVE_LIMIT);
         }
         Ok(())
     }
+}
+
+/// How long a rank of this node waits for its peers before it goes ahead.
+fn first_patience(node: &Node) -> Duration {
+    if node.knows_peers() { PATIENCE_KNOWN } else { PATIENCE_UNKNOWN }
+}
+
+/// Spreads a patience over the ranks, so that not all lose it at once.
+fn spread(patience: Duration, rank: u32) -> Duration {
+    patience + patience * (rank % 64) / 64
 }
 
 fn check_deadline(deadline: Option<Instant>, epoch: u32) -> Result<(), Error> {
@@ -412,11 +363,12 @@ fn check_key(key: &[u8]) -> Result<(), Error> {
     if (1..=KEY_MAX).contains(&key.len()) { Ok(()) } else { Err(Error::KeyLength) }
 }
 
+fn check_pair(key: &[u8], value: &[u8]) -> Result<(), Error> {
+    check_key(key)?;
+    if value.len() <= VALUE_MAX { Ok(()) } else { Err(Error::ValueLength) }
+}
+
 fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.unwrap_or_else(|| "an unnamed host".to_owned())
-}
-
-fn refusal(config: &Config, error: ClaimError) -> Error {
-    Error::Refused(format!("rank {} of job {}: {error}", config.rank, config.job))
 }

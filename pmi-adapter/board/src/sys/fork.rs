@@ -90,8 +90,15 @@ mod tests {
         let Ok(job) = std::env::var(JOB) else { return };
         let (secret, local_size) = (&[4; 32], Some(1));
         let log_ceiling = 1 << 20;
-        let config =
-            BoardConfig { secret, job: &job, size: 1, local_size, log_ceiling, share: true };
+        let config = BoardConfig {
+            secret,
+            job: &job,
+            node: None,
+            size: 1,
+            local_size,
+            log_ceiling,
+            share: true,
+        };
         let board = Board::open(&config).unwrap();
         let slot = board.claim(0).unwrap();
         let taken = ClaimError::RankTaken { pid: std::process::id() };

@@ -15,7 +15,15 @@ pub fn job_name(test: &str) -> String {
 
 pub fn config(job: &str, size: u32) -> BoardConfig<'_> {
     let local_size = Some(size);
-    BoardConfig { secret: &SECRET, job, size, local_size, log_ceiling: 64 << 20, share: true }
+    BoardConfig {
+        secret: &SECRET,
+        job,
+        node: None,
+        size,
+        local_size,
+        log_ceiling: 64 << 20,
+        share: true,
+    }
 }
 
 /// A private board with one rank, which is the delegate whenever it likes.
