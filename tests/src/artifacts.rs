@@ -35,15 +35,8 @@ pub fn c_program(name: &str) -> PathBuf {
         format!("{}/libpmi.so.0", library.display()),
         format!("-Wl,-rpath,{}", library.display()),
     ];
-    compile("cc", &source_tree().join("tests/programs").join(name).with_extension("c"), &options)
-}
-
-/// `examples/ring.c`, compiled with Open MPI.
-pub fn ring_program() -> PathBuf {
-    let compiler = ["mpicc.openmpi", "mpicc"].into_iter().find(|name| is_open_mpi(name));
-    let compiler = compiler
-        .expect("Open MPI is missing: run scripts/test, or install openmpi-bin and libopenmpi-dev");
-    compile(compiler, &source_tree().join("examples/ring.c"), &[])
+    let source = source_tree().join("tests/programs").join(name).with_extension("c");
+    compile("cc", &source, name, &options)
 }
 
 /// A directory under `target/venv`, filled by `scripts/test`.
@@ -57,15 +50,9 @@ pub fn venv(name: &str) -> PathBuf {
     venv
 }
 
-fn is_open_mpi(compiler: &str) -> bool {
-    let answer = Command::new(compiler).arg("--showme:version").output();
-    answer.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("Open MPI"))
-}
-
-/// Compiles a C program once and again when its sources are newer. Parallel callers may both compile: the
-/// result is moved into place.
-fn compile(compiler: &str, source: &Path, options: &[String]) -> PathBuf {
-    let name = source.file_stem().expect("sources have names").to_str().expect("in ASCII");
+/// Compiles a C program to a program called `name`, once and again when its sources are newer. Parallel callers
+/// may both compile: the result is moved into place.
+pub(crate) fn compile(compiler: &str, source: &Path, name: &str, options: &[String]) -> PathBuf {
     let directory = built().profile.join("pmi-tests/bin");
     fs::create_dir_all(&directory).expect("the target directory is writable");
     let program = directory.join(name);
