@@ -21,7 +21,7 @@ pub fn binary(name: &str) -> PathBuf {
     built().profile.join(name)
 }
 
-/// The directory that holds `libpmi.so.0`, freshly built, under the name that programs look for.
+/// The directory that holds `libpmi.so.0` and `libpmi2.so.0`, freshly built, under the names that programs look for.
 pub fn library_dir() -> PathBuf {
     built().profile.join("pmi-tests/lib")
 }
@@ -121,7 +121,7 @@ fn build_once(profile: &Path) {
         return;
     }
     build(profile);
-    link_library(profile);
+    ["libpmi", "libpmi2"].iter().for_each(|library| link_library(profile, library));
     fs::write(note, run).expect("the target directory is writable");
 }
 
@@ -140,11 +140,11 @@ fn build(profile: &Path) {
 }
 
 /// Programs look for the soname, cargo writes the plain name.
-fn link_library(profile: &Path) {
+fn link_library(profile: &Path, library: &str) {
     let directory = profile.join("pmi-tests/lib");
     fs::create_dir_all(&directory).expect("the target directory is writable");
-    let link = directory.join("libpmi.so.0");
+    let link = directory.join(format!("{library}.so.0"));
     if fs::symlink_metadata(&link).is_err() {
-        symlink(profile.join("libpmi.so"), &link).expect("the target directory is writable");
+        symlink(profile.join(format!("{library}.so")), &link).expect("the target directory is writable");
     }
 }

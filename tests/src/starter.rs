@@ -9,9 +9,9 @@ use crate::{Job, binary, source_tree, venv};
 /// A starter of ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Starter {
-    /// `pmi-ssh`, which gives every rank a `PMI_FD`.
+    /// `pmi-ssh`, which gives every rank a `PMI_FD`, and here nothing that leads to our libraries.
     PmiSsh,
-    /// `pmi-ssh -pmi-port`, which gives every rank `PMI_PORT` and `PMI_ID`.
+    /// The same with `-pmi-port`, which gives every rank `PMI_PORT` and `PMI_ID`.
     PmiSshPort,
     /// `examples/fork-loop`: a plain loop that starts `pmi-exec PROGRAM` for each rank.
     ForkLoop,
@@ -34,8 +34,8 @@ impl Starter {
     pub fn job(self, ranks: u32) -> Job {
         let mpiexec = |path: PathBuf| Job::new(&path).args(["-n", &ranks.to_string()]);
         match self {
-            Starter::PmiSsh => Job::of(ranks),
-            Starter::PmiSshPort => Job::of(ranks).arg("-pmi-port"),
+            Starter::PmiSsh => Job::of(ranks).arg("-no-pmi-library"),
+            Starter::PmiSshPort => Job::of(ranks).args(["-no-pmi-library", "-pmi-port"]),
             Starter::ForkLoop => fork_loop(&[], ranks),
             Starter::ForkLoopPort => fork_loop(&["--pmi-port"], ranks),
             Starter::ForkLoopNodes(nodes) => fork_loop(&["--nodes", &nodes.to_string()], ranks),
