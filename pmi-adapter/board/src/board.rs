@@ -155,6 +155,12 @@ impl Board {
         liveness::declare_dead(&self.shared, slot);
     }
 
+    /// Is no other rank of this node there, or to come? Where nobody knows how many will come, all ranks of the group
+    /// may.
+    pub fn is_alone(&self, slot: &Slot) -> bool {
+        liveness::is_alone(&self.shared, slot, self.local_size.unwrap_or(self.size))
+    }
+
     /// Everybody who has claimed a slot, in the order of their coming. Asks the kernel about each that has not
     /// finalized: one system call per rank.
     pub fn members(&self) -> Vec<Member> {

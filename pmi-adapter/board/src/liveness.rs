@@ -198,6 +198,15 @@ pub fn release(shared: &Shared, slot: &Slot, expected: u32) -> bool {
         && states().count() >= expected as usize
 }
 
+/// Have at least `expected` claimed a slot, and all but the one of `slot` left? A slot that is being claimed has a rank
+/// to come.
+pub fn is_alone(shared: &Shared, slot: &Slot, expected: u32) -> bool {
+    let gone = |cell| matches!(State::of(cell), Some(State::Finalized | State::Dead));
+    let slots = claimed(shared);
+    slots.len() >= expected as usize
+        && (0..).zip(slots).all(|(index, cell)| index == slot.index || gone(cell))
+}
+
 /// Marks a joined slot of this process as dead: its lock would not tell, since this process lives.
 pub fn declare_dead(shared: &Shared, slot: &Slot) {
     let cell = &shared.segment().slots()[slot.index as usize];
