@@ -139,7 +139,15 @@ impl Board {
         match self.size() {
             board if board != self.size => Err(ClaimError::SizeDiffers { board, ours: self.size }),
             size if rank >= size => Err(ClaimError::RankBeyondSize { size }),
-            _ => liveness::claim(&self.shared, rank),
+            _ => liveness::claim(&self.shared, rank).inspect_err(|error| self.keep_locks(*error)),
+        }
+    }
+
+    /// Another copy of this code in this process, with a descriptor of its own, may be the rank. Its locks would go
+    /// with ours: record locks end when a process closes *any* descriptor of the file. So this one stays open.
+    fn keep_locks(&self, error: ClaimError) {
+        if matches!(error, ClaimError::RankTaken { pid } if pid == self.shared.pid()) {
+            std::mem::forget(Arc::clone(&self.shared));
         }
     }
 

@@ -101,6 +101,9 @@ impl std::fmt::Display for ClaimError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use ClaimError::*;
         match self {
+            RankTaken { pid } if *pid == std::process::id() => f.write_str(
+                "this process already is this rank. If it has loaded both libpmi.so and libpmi2.so: use one of them",
+            ),
             RankTaken { pid } => {
                 write!(f, "process {pid} already is this rank: start each rank number once")
             }
