@@ -265,6 +265,7 @@ impl Board {
     pub fn fail(&self, failure: &Failure) {
         if self.shared.header().failure.record(failure) {
             self.turnstile().fail(&*self.shared);
+            self.shared.header().attributes.announce(&*self.shared);
         }
     }
 

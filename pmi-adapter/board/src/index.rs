@@ -40,7 +40,7 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 /// Tag of a key: a multiply-and-fold hash, eight bytes at a time. The constants are odd with balanced bits.
-fn tag_of(space: u64, key: &[u8]) -> u32 {
+pub fn tag_of(space: u64, key: &[u8]) -> u32 {
     const STEP: u64 = 0xA24B_AED4_963E_E407;
     const START: u64 = 0x9FB2_1C65_1E98_DF25;
     let (words, rest) = key.as_chunks::<8>();

@@ -1,7 +1,7 @@
 //! What the segment looks like.
 //!
 //! ```text
-//! header | slots | up-log ring | down-log | index tables
+//! header | slots | node attributes | up-log ring | down-log | index tables
 //! ```
 //!
 //! Everything is sparse: the file is as long as the job could ever need, and only pages that were touched take
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use pmi_protocol::limits::{LOG_CEILING_MAX, RECORD_HEADER_LEN, SIZE_MAX};
 
+use crate::attributes::{self, Attributes};
 use crate::failure::FailureCell;
 use crate::turnstile::Turnstile;
 use crate::uplog::{CAPACITY, UpLog};
@@ -32,9 +33,12 @@ const REGION: u64 = 1 << 16;
 /// Words of the first index table: one small page.
 pub const FIRST_TABLE: u64 = 512;
 
+/// Bytes of the heads of the node attributes' chains.
+pub const ATTRIBUTE_HEADS_LEN: u64 = attributes::CHAINS * 8;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"PMIBOARD");
 /// Changes with every change of anything in this module, so that two builds never share a board.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Who the segment belongs to. Written once, before anybody else can see the segment.
 #[derive(Debug, Default)]
@@ -137,6 +141,8 @@ pub struct Header {
     pub people: People,
     /// Why the job is over.
     pub failure: FailureCell,
+    /// The node attributes' words.
+    pub attributes: Attributes,
 }
 
 /// One process on the board. A cache line of its own.
@@ -160,7 +166,8 @@ const _: () = {
     assert!(size_of::<UpLog>() == 128 && align_of::<UpLog>() == 64);
     assert!(size_of::<Reading>() == 64 && size_of::<People>() == 64);
     assert!(size_of::<FailureCell>() == 576);
-    assert!(size_of::<Header>() == 64 + 128 + 128 + 64 + 64 + 576);
+    assert!(size_of::<Attributes>() == 64 && align_of::<Attributes>() == 64);
+    assert!(size_of::<Header>() == 64 + 128 + 128 + 64 + 64 + 576 + 64);
     assert!(size_of::<Header>() as u64 <= REGION);
     assert!(size_of::<SlotCell>() == 64 && align_of::<SlotCell>() == 64);
     assert!(CAPACITY.is_multiple_of(REGION));
@@ -171,6 +178,8 @@ const _: () = {
 pub struct Geometry {
     /// First slot.
     pub slots: u64,
+    /// Node attributes: the heads of their chains, then the records.
+    pub attributes: u64,
     /// Up-log ring.
     pub up: u64,
     /// Down-log.
@@ -189,14 +198,15 @@ impl Geometry {
     /// The layout for a log of at most `ceiling` bytes.
     pub fn new(ceiling: u64) -> Geometry {
         let slots = REGION;
-        let up = slots + u64::from(SLOTS_MAX) * size_of::<SlotCell>() as u64;
+        let attributes = slots + u64::from(SLOTS_MAX) * size_of::<SlotCell>() as u64;
+        let up = (attributes + ATTRIBUTE_HEADS_LEN + attributes::CAPACITY).next_multiple_of(REGION);
         let down = up + CAPACITY;
         let index = down + ceiling.next_multiple_of(REGION);
         // No log has more records than this, so the largest table always has a word for one more.
         let records = ceiling / RECORD_HEADER_LEN as u64;
         let largest_table = records.next_power_of_two().max(FIRST_TABLE);
         let len = (index + 2 * largest_table * 8).next_multiple_of(REGION);
-        Geometry { slots, up, down, ceiling, index, largest_table, len }
+        Geometry { slots, attributes, up, down, ceiling, index, largest_table, len }
     }
 }
 
@@ -209,7 +219,7 @@ mod tests {
     fn regions_are_aligned_and_the_default_fits_a_modest_address_space() {
         for ceiling in [LOG_CEILING_MIN, LOG_CEILING_DEFAULT, LOG_CEILING_MAX] {
             let it = Geometry::new(ceiling);
-            for start in [it.slots, it.up, it.down, it.index, it.len] {
+            for start in [it.slots, it.attributes, it.up, it.down, it.index, it.len] {
                 assert_eq!(start % REGION, 0, "{it:?}");
             }
         }

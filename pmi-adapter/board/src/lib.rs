@@ -3,6 +3,7 @@
 //! `unsafe` lives in `sys` and `segment` only.
 #![deny(unsafe_code)]
 
+mod attributes;
 mod board;
 mod delegate;
 mod failure;
@@ -23,6 +24,7 @@ mod sys;
 mod turnstile;
 mod uplog;
 
+pub use attributes::AttributesFull;
 pub use board::{Arrival, Board, BoardConfig};
 pub use delegate::{CeilingExceeded, Delegate};
 pub use failure::Failure;

@@ -5,7 +5,9 @@
 //! * down-log bytes below the mark never change again, and anybody may borrow them; beyond the mark only the
 //!   delegate reads and writes, and [`Lead`] proves that this is it;
 //! * up-log bytes beyond `end` are written by whoever holds the latch ([`Held`]), and those in `[base, end)`
-//!   are read by the delegate.
+//!   are read by the delegate;
+//! * the bytes of a node attribute are written by whoever has reserved them ([`Reservation`]), never change once a
+//!   chain leads to them, and anybody who came that way may borrow them.
 //!
 //! The proofs hold between processes as they do between threads, as long as every process on the board runs
 //! this code. A process of the same user that does not can write anything anywhere, as it could with `ptrace`;
@@ -13,16 +15,30 @@
 
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use crate::attributes::{self, HEAD_LEN, Reservation};
 use crate::latch::Held;
-use crate::layout::{FIRST_TABLE, Founding, Geometry, Header, SLOTS_MAX, SlotCell};
+use crate::layout::{
+    ATTRIBUTE_HEADS_LEN, FIRST_TABLE, Founding, Geometry, Header, SLOTS_MAX, SlotCell,
+};
 use crate::sys::memory::Mapping;
 use crate::turnstile::Lead;
 use crate::uplog::CAPACITY;
 
 /// Bytes of each log that are mapped ahead: what a hundred ranks put that have little to say.
 const FIRST_BYTES: u64 = 16 * 1024;
+
+/// A node attribute in its chain.
+#[derive(Clone, Copy, Debug)]
+pub struct AttributeRecord<'a> {
+    /// Link to the next, older record of the chain.
+    pub next: u64,
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+}
 
 /// A board's memory, mapped.
 #[derive(Debug)]
@@ -190,5 +206,58 @@ impl Segment {
                 self.mapping.discard(offset as u64, len as u64);
             }
         }
+    }
+
+    /// The heads of the node attributes' chains.
+    pub fn attribute_chains(&self) -> &[AtomicU64] {
+        let first = self.at::<AtomicU64>(self.geometry.attributes);
+        // SAFETY: the region begins with so many words, aligned, made of atomics, valid for all bytes.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), attributes::CHAINS as usize) }
+    }
+
+    fn attribute_bytes(&self, place: u64) -> NonNull<u8> {
+        self.at(self.geometry.attributes + ATTRIBUTE_HEADS_LEN + place)
+    }
+
+    /// The first two words of a record: its link, and its lengths.
+    fn attribute_words(&self, place: u64) -> &[AtomicU64; 2] {
+        assert!(place.is_multiple_of(8) && place <= attributes::CAPACITY - HEAD_LEN);
+        // SAFETY: inside the region as just checked, aligned, made of atomics, valid for all bytes.
+        unsafe { self.attribute_bytes(place).cast().as_ref() }
+    }
+
+    /// Fills in a record that nobody can see yet. Returns its link.
+    pub fn write_attribute(&self, room: &mut Reservation, name: &[u8], value: &[u8]) -> &AtomicU64 {
+        assert!(HEAD_LEN + (name.len() + value.len()) as u64 <= room.len());
+        let [next, lengths] = self.attribute_words(room.place());
+        lengths.store(name.len() as u64 | (value.len() as u64) << 32, Relaxed);
+        let start = self.attribute_bytes(room.place() + HEAD_LEN);
+        // SAFETY: both pieces lie inside the reservation as checked above, which lies inside the region, and nobody
+        // else reads or writes it before it is published.
+        unsafe {
+            start.as_ptr().copy_from_nonoverlapping(name.as_ptr(), name.len());
+            let start = start.as_ptr().add(name.len());
+            start.copy_from_nonoverlapping(value.as_ptr(), value.len());
+        }
+        next
+    }
+
+    /// The record that a link in a chain leads to; `None` at its end.
+    pub fn attribute(&self, link: u64) -> Option<AttributeRecord<'_>> {
+        let place = link.checked_sub(1)?;
+        let [next, lengths] = self.attribute_words(place);
+        let lengths = lengths.load(Relaxed);
+        let (name, value) = (lengths & u64::from(u32::MAX), lengths >> 32);
+        assert!(place + HEAD_LEN + name + value <= attributes::CAPACITY);
+        let bytes = |from, len| {
+            let start = self.attribute_bytes(place + HEAD_LEN + from);
+            // SAFETY: inside the region as just checked; a published record, which never changes again.
+            unsafe { std::slice::from_raw_parts(start.as_ptr(), len as usize) }
+        };
+        Some(AttributeRecord {
+            next: next.load(Relaxed),
+            name: bytes(0, name),
+            value: bytes(name, value),
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, parse_mapping};
 
-use crate::backend::{self, Backend};
+use crate::backend::{self, Backend, Place};
 use crate::debug;
 use crate::environment::Placement;
 use crate::error::Failure;
@@ -40,7 +40,7 @@ pub fn init() -> Result<bool, Failure> {
     let _change = lock(&CHANGE);
     if let Some(member) = peek(Arc::clone) {
         member.check_owner()?;
-        return Ok(member.placement.spawned);
+        return Ok(member.place().spawned);
     }
     if LEFT.load(Ordering::Relaxed) {
         return Err(Failure::because(
@@ -48,7 +48,7 @@ pub fn init() -> Result<bool, Failure> {
         ));
     }
     let member = Arc::new(Member::join()?);
-    let spawned = member.placement.spawned;
+    let spawned = member.place().spawned;
     *MEMBER.write().unwrap_or_else(PoisonError::into_inner) = Some(member);
     Ok(spawned)
 }
@@ -59,7 +59,7 @@ pub fn finalize() -> Result<(), Failure> {
     let Some(member) = peek(Arc::clone) else { return Ok(()) };
     member.check_owner()?;
     let outcome = member.backend.finalize();
-    LEFT.store(member.placement.server.is_some(), Ordering::Relaxed);
+    LEFT.store(!member.backend.is_singleton(), Ordering::Relaxed);
     MEMBER.write().unwrap_or_else(PoisonError::into_inner).take();
     Ok(outcome?)
 }
@@ -83,6 +83,7 @@ impl Member {
         debug::set_rank(placement.source.map(|_| placement.rank));
         tracing::trace!("place: {placement:?}");
         let backend = backend::connect(&placement)?;
+        debug::set_rank((!backend.is_singleton()).then_some(backend.place().rank));
         Ok(Member {
             placement,
             backend,
@@ -92,9 +93,9 @@ impl Member {
         })
     }
 
-    /// What the environment told.
-    pub fn placement(&self) -> &Placement {
-        &self.placement
+    /// Where this process stands in its job.
+    pub fn place(&self) -> Place {
+        self.backend.place()
     }
 
     /// The job's key-value spaces and barriers.
@@ -113,7 +114,7 @@ impl Member {
         Err(Failure::because(format!(
             "process {} is a fork of rank {} and not a member of the job: only process {} may call PMI",
             std::process::id(),
-            self.placement.rank,
+            self.place().rank,
             self.owner,
         )))
     }
@@ -129,23 +130,21 @@ impl Member {
 
     /// From `PMI_process_mapping`, if the launcher provided it.
     fn mapped_clique(&self) -> Option<Vec<u32>> {
+        let Place { rank, size, .. } = self.place();
         let mut nodes = None;
-        let kvsname = self.backend.kvsname().as_bytes();
-        let mut read = |value: &[u8]| {
-            let text = String::from_utf8_lossy(value);
-            nodes = parse_mapping(&text, self.placement.size);
-        };
-        self.backend.get(kvsname, PROCESS_MAPPING_KEY.as_bytes(), &mut read).ok()?;
+        let mut read = |value: &[u8]| nodes = parse_mapping(&String::from_utf8_lossy(value), size);
+        self.backend.job_attribute(PROCESS_MAPPING_KEY.as_bytes(), &mut read).ok()?;
         let nodes = nodes?;
-        let own = nodes.get(self.placement.rank as usize)?;
+        let own = nodes.get(rank as usize)?;
         Some((0..).zip(&nodes).filter(|(_, node)| *node == own).map(|(rank, _)| rank).collect())
     }
 
     /// Everybody, if all ranks are on one node; else this rank alone, which is always true of itself.
     fn counted_clique(&self) -> Vec<u32> {
+        let Place { rank, size, .. } = self.place();
         match self.placement.local_size {
-            Some(local) if local == self.placement.size => (0..self.placement.size).collect(),
-            _ => vec![self.placement.rank],
+            Some(local) if local == size => (0..size).collect(),
+            _ => vec![rank],
         }
     }
 

@@ -55,28 +55,28 @@ entry! {
 entry! {
     /// The number of ranks.
     fn PMI_Get_size(size: Out<c_int>) {
-        tell(size, |member| int(member.placement().size))
+        tell(size, |member| int(member.place().size))
     }
 }
 
 entry! {
     /// This process's rank.
     fn PMI_Get_rank(rank: Out<c_int>) {
-        tell(rank, |member| int(member.placement().rank))
+        tell(rank, |member| int(member.place().rank))
     }
 }
 
 entry! {
     /// The number of ranks that the job could have.
     fn PMI_Get_universe_size(size: Out<c_int>) {
-        tell(size, |member| int(member.placement().universe_size))
+        tell(size, |member| int(member.place().universe_size))
     }
 }
 
 entry! {
     /// The number of this process's command in its job.
     fn PMI_Get_appnum(appnum: Out<c_int>) {
-        tell(appnum, |member| int(member.placement().appnum))
+        tell(appnum, |member| int(member.place().appnum))
     }
 }
 

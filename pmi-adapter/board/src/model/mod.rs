@@ -1,10 +1,11 @@
-//! Model checks with loom: turnstile, latch and up-log, the very code that ships, on a machine whose every
+//! Model checks with loom: turnstile, latch, up-log and node attributes, the very code that ships, on a machine whose every
 //! interleaving (up to a number of preemptions) is tried, and on which a process may die before any access to
 //! shared memory.
 //!
 //! Time does not pass here: a wait ends by a wake-up, or because a process has died, which stands for "patience
 //! has ended some time after the death". So a wake-up that is lost shows as a deadlock, which loom reports.
 
+mod attributes;
 mod barrier;
 mod commits;
 mod machine;

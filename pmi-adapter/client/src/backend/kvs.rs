@@ -4,12 +4,18 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use pmi_board::session::{Config, Session};
 
-use super::{Backend, ReadPair, ReadValue};
+use super::{Backend, LIMITS, Limits, Place, ReadPair, ReadValue};
 use crate::environment::{Placement, Server};
 use crate::error::{BackendError, Failure};
 
+/// A rank of a job with a key-value server of ours.
+pub struct Kvs {
+    place: Place,
+    session: Session,
+}
+
 /// Joins the job that the environment names.
-pub fn join(placement: &Placement, server: &Server) -> Result<Session, Failure> {
+pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
     let config = Config {
         rank: placement.rank,
         size: placement.size,
@@ -22,7 +28,7 @@ pub fn join(placement: &Placement, server: &Server) -> Result<Session, Failure> 
         log_ceiling: placement.log_ceiling,
         share: true,
     };
-    Ok(Session::join(config)?)
+    Ok(Kvs { place: placement.into(), session: Session::join(config)? })
 }
 
 /// Every address of every host. One that cannot be resolved is an error only if no other can: a login node
@@ -44,33 +50,41 @@ fn resolve(addresses: &[(String, u16)]) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
-impl Backend for Session {
+impl Backend for Kvs {
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
     fn kvsname(&self) -> &str {
-        Session::kvsname(self)
+        self.session.kvsname()
     }
 
     fn create_space(&self) -> Result<String, BackendError> {
-        Session::create_space(self)
+        self.session.create_space()
     }
 
     fn destroy_space(&self, kvsname: &[u8]) -> Result<(), BackendError> {
-        Session::destroy_space(self, kvsname)
+        self.session.destroy_space(kvsname)
     }
 
     fn put(&self, kvsname: &[u8], key: &[u8], value: &[u8]) -> Result<(), BackendError> {
-        Session::put(self, kvsname, key, value)
+        self.session.put(kvsname, key, value)
     }
 
     fn commit(&self, kvsname: &[u8]) -> Result<(), BackendError> {
-        Session::commit(self, kvsname)
+        self.session.commit(kvsname)
     }
 
     /// Get is the one call that comes here without a check of the process, which costs a system call elsewhere.
     fn get(&self, kvsname: &[u8], key: &[u8], read: ReadValue<'_>) -> Result<(), BackendError> {
-        if !self.is_owner() {
+        if !self.session.is_owner() {
             return Err(BackendError::NoSuchSpace);
         }
-        Session::get(self, kvsname, key, read)
+        self.session.get(kvsname, key, read)
     }
 
     fn next_pair(
@@ -79,18 +93,38 @@ impl Backend for Session {
         cursor: u64,
         read: ReadPair<'_>,
     ) -> Result<Option<u64>, BackendError> {
-        Ok(Session::next_pair(self, kvsname, cursor, read)?.map(|(next, ())| next))
+        Ok(self.session.next_pair(kvsname, cursor, read)?.map(|(next, ())| next))
     }
 
     fn barrier(&self) -> Result<(), BackendError> {
-        Session::barrier(self)
+        self.session.barrier()
+    }
+
+    fn begin_barrier(&self) -> Result<(), BackendError> {
+        Err(BackendError::Refused("no split barriers".to_owned()))
+    }
+
+    fn test_barrier(&self) -> Result<bool, BackendError> {
+        Err(BackendError::Refused("no split barriers".to_owned()))
+    }
+
+    fn finish_barrier(&self) -> Result<(), BackendError> {
+        Err(BackendError::Refused("no split barriers".to_owned()))
+    }
+
+    fn put_node_attribute(&self, _: &[u8], _: &[u8]) -> Result<(), BackendError> {
+        Err(BackendError::Refused("no node attributes".to_owned()))
+    }
+
+    fn node_attribute(&self, _: &[u8], _: bool, _: ReadValue<'_>) -> Result<(), BackendError> {
+        Err(BackendError::Refused("no node attributes".to_owned()))
     }
 
     fn abort(&self, code: i32, text: &str) {
-        Session::abort(self, code, text);
+        self.session.abort(code, text);
     }
 
     fn finalize(&self) -> Result<(), BackendError> {
-        Session::finalize(self)
+        self.session.finalize()
     }
 }

@@ -3,6 +3,9 @@
 mod kvs;
 mod singleton;
 
+use pmi_protocol::limits::{KEY_MAX, KVSNAME_MAX, VALUE_MAX};
+use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
+
 use crate::environment::Placement;
 use crate::error::{BackendError, Failure};
 
@@ -12,9 +15,59 @@ pub type ReadValue<'a> = &'a mut dyn FnMut(&[u8]);
 /// Reads a key and its value in place.
 pub type ReadPair<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
 
-/// What `libpmi.so.0` needs from whoever holds the job together. Methods may be called from any thread.
+/// Where this process stands in its job, as whoever holds the job together knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Rank in the process group, below `size`.
+    pub rank: u32,
+    /// Number of ranks in the process group, at least 1.
+    pub size: u32,
+    /// Number of this process's command in a job of several commands.
+    pub appnum: u32,
+    /// Number of ranks that the job could have, at least `size`.
+    pub universe_size: u32,
+    /// Has the group a parent, which spawned it?
+    pub spawned: bool,
+}
+
+impl From<&Placement> for Place {
+    fn from(placement: &Placement) -> Place {
+        let Placement { rank, size, appnum, universe_size, spawned, .. } = *placement;
+        Place { rank, size, appnum, universe_size, spawned }
+    }
+}
+
+/// The maxima that programs are told, in bytes. What is read from a program may have as many; whether [`Backend::put`]
+/// takes all of them is its own decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a kvsname.
+    pub kvsname: usize,
+    /// Of a key.
+    pub key: usize,
+    /// Of a value.
+    pub value: usize,
+}
+
+/// The maxima of our own server, and of a process outside any job.
+pub const LIMITS: Limits = Limits { kvsname: KVSNAME_MAX, key: KEY_MAX, value: VALUE_MAX };
+
+/// What `libpmi.so.0` and `libpmi2.so.0` need from whoever holds the job together. Methods may be called from any
+/// thread. All but [`get`](Self::get) are called by the process that joined only; `get` may come from a forked child
+/// too, and must return an error there.
 pub trait Backend: Send + Sync {
-    /// The group's own key-value space.
+    /// Rank, size, and what goes with them. Constant.
+    fn place(&self) -> Place;
+
+    /// The maxima that the server announced. Constant.
+    fn limits(&self) -> Limits;
+
+    /// Is this a process outside any job, which may leave and begin anew?
+    fn is_singleton(&self) -> bool {
+        false
+    }
+
+    /// The group's own key-value space; for PMI-2 the job id.
     fn kvsname(&self) -> &str;
 
     /// Makes a space that every rank can use at once, and returns its kvsname.
@@ -41,8 +94,41 @@ pub trait Backend: Send + Sync {
         read: ReadPair<'_>,
     ) -> Result<Option<u64>, BackendError>;
 
-    /// Waits for every rank of the group.
+    /// Waits for every rank of the group. Completes a split barrier first, if one is under way.
     fn barrier(&self) -> Result<(), BackendError>;
+
+    /// Enters a barrier without waiting in it: the first half of a split barrier. The caller sees to it that there is
+    /// at most one.
+    fn begin_barrier(&self) -> Result<(), BackendError>;
+
+    /// Has the barrier under way opened? Does not wait. Once it says so, [`finish_barrier`](Self::finish_barrier)
+    /// returns at once.
+    fn test_barrier(&self) -> Result<bool, BackendError>;
+
+    /// Waits in the barrier that [`begin_barrier`](Self::begin_barrier) entered. Success if there is none under way.
+    fn finish_barrier(&self) -> Result<(), BackendError>;
+
+    /// Puts a pair that the ranks of this node share, at once and without a barrier. A later put replaces.
+    fn put_node_attribute(&self, name: &[u8], value: &[u8]) -> Result<(), BackendError>;
+
+    /// Calls `read` with the value of a node attribute. Without one: `NoSuchKey`, or if `wait` is set, it waits until a
+    /// rank of this node puts it.
+    fn node_attribute(
+        &self,
+        name: &[u8],
+        wait: bool,
+        read: ReadValue<'_>,
+    ) -> Result<(), BackendError>;
+
+    /// Calls `read` with an attribute of the job that its server provides; `NoSuchKey` if it does not. What can be
+    /// told from [`place`](Self::place) is not asked for here. PMI-1 servers have one in the group's space: the mapping
+    /// of ranks to nodes.
+    fn job_attribute(&self, name: &[u8], read: ReadValue<'_>) -> Result<(), BackendError> {
+        match name == PROCESS_MAPPING_KEY.as_bytes() {
+            true => self.get(self.kvsname().as_bytes(), name, read),
+            false => Err(BackendError::NoSuchKey),
+        }
+    }
 
     /// Tells the job that it is over; the caller exits next.
     fn abort(&self, code: i32, text: &str);
@@ -55,7 +141,7 @@ pub trait Backend: Send + Sync {
 pub fn connect(placement: &Placement) -> Result<Box<dyn Backend>, Failure> {
     match &placement.server {
         Some(server) => Ok(Box::new(kvs::join(placement, server)?)),
-        None if placement.size == 1 => Ok(Box::new(singleton::Singleton::new())),
+        None if placement.size == 1 => Ok(Box::new(singleton::Singleton::new(placement))),
         None => Err(Failure::because(placement.no_server())),
     }
 }

@@ -7,11 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pmi_protocol::limits::{KEY_MAX, VALUE_MAX};
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, format_mapping};
 
-use super::{Backend, ReadPair, ReadValue};
+use super::{Backend, LIMITS, Limits, Place, ReadPair, ReadValue};
+use crate::environment::Placement;
 use crate::error::BackendError;
 
 /// The job of one.
 pub struct Singleton {
+    place: Place,
     kvsname: String,
     spaces: RwLock<Spaces>,
 }
@@ -19,6 +21,7 @@ pub struct Singleton {
 struct Spaces {
     by_name: HashMap<Vec<u8>, Space>,
     created: u32,
+    node_attributes: Space,
 }
 
 /// Pairs in the order of their first put, which is the order of iteration.
@@ -30,7 +33,7 @@ struct Space {
 
 impl Singleton {
     /// A new job. Its kvsname is unique on this host over time: MPI libraries name shared memory after it.
-    pub fn new() -> Singleton {
+    pub fn new(placement: &Placement) -> Singleton {
         let nanoseconds =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
         let kvsname = format!("singleton-{}-{nanoseconds:x}", std::process::id());
@@ -38,7 +41,8 @@ impl Singleton {
         // A job's launcher provides the mapping from the start; so do we.
         own.put(PROCESS_MAPPING_KEY.as_bytes(), format_mapping(&[0]).as_bytes());
         let by_name = HashMap::from([(kvsname.clone().into_bytes(), own)]);
-        Singleton { kvsname, spaces: RwLock::new(Spaces { by_name, created: 0 }) }
+        let spaces = Spaces { by_name, created: 0, node_attributes: Space::default() };
+        Singleton { place: placement.into(), kvsname, spaces: RwLock::new(spaces) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Spaces> {
@@ -57,6 +61,11 @@ impl Spaces {
 }
 
 impl Space {
+    fn get(&self, key: &[u8]) -> Result<&[u8], BackendError> {
+        let place = *self.places.get(key).ok_or(BackendError::NoSuchKey)?;
+        Ok(&self.pairs[place].1)
+    }
+
     fn put(&mut self, key: &[u8], value: &[u8]) {
         match self.places.get(key) {
             Some(&place) => self.pairs[place].1 = value.to_vec(),
@@ -68,7 +77,35 @@ impl Space {
     }
 }
 
+fn check(key: &[u8], value: &[u8]) -> Result<(), BackendError> {
+    match () {
+        () if key.is_empty() || key.len() > KEY_MAX => Err(BackendError::KeyLength),
+        () if value.len() > VALUE_MAX => Err(BackendError::ValueLength),
+        () => Ok(()),
+    }
+}
+
+/// Another thread of this process could still put it, but no program does that: it would wait for ever.
+fn nobody_puts(name: &[u8]) -> BackendError {
+    BackendError::Refused(format!(
+        "node attribute {}: this process is outside any job, and has not put it itself, so nobody else will",
+        String::from_utf8_lossy(name)
+    ))
+}
+
 impl Backend for Singleton {
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn is_singleton(&self) -> bool {
+        true
+    }
+
     fn kvsname(&self) -> &str {
         &self.kvsname
     }
@@ -89,12 +126,7 @@ impl Backend for Singleton {
     }
 
     fn put(&self, kvsname: &[u8], key: &[u8], value: &[u8]) -> Result<(), BackendError> {
-        if key.is_empty() || key.len() > KEY_MAX {
-            return Err(BackendError::KeyLength);
-        }
-        if value.len() > VALUE_MAX {
-            return Err(BackendError::ValueLength);
-        }
+        check(key, value)?;
         let mut spaces = self.write();
         let space = spaces.by_name.get_mut(kvsname).ok_or(BackendError::NoSuchSpace)?;
         space.put(key, value);
@@ -107,9 +139,7 @@ impl Backend for Singleton {
 
     fn get(&self, kvsname: &[u8], key: &[u8], read: ReadValue<'_>) -> Result<(), BackendError> {
         let spaces = self.read();
-        let space = spaces.space(kvsname)?;
-        let place = *space.places.get(key).ok_or(BackendError::NoSuchKey)?;
-        read(&space.pairs[place].1);
+        read(spaces.space(kvsname)?.get(key)?);
         Ok(())
     }
 
@@ -131,6 +161,38 @@ impl Backend for Singleton {
         Ok(())
     }
 
+    fn begin_barrier(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn test_barrier(&self) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn finish_barrier(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn put_node_attribute(&self, name: &[u8], value: &[u8]) -> Result<(), BackendError> {
+        check(name, value)?;
+        self.write().node_attributes.put(name, value);
+        Ok(())
+    }
+
+    fn node_attribute(
+        &self,
+        name: &[u8],
+        wait: bool,
+        read: ReadValue<'_>,
+    ) -> Result<(), BackendError> {
+        match self.read().node_attributes.get(name) {
+            Ok(value) => read(value),
+            Err(_) if wait => return Err(nobody_puts(name)),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Nobody else is there to be told.
     fn abort(&self, _: i32, _: &str) {}
 
@@ -143,6 +205,10 @@ impl Backend for Singleton {
 mod tests {
     use super::*;
 
+    fn outside() -> Singleton {
+        Singleton::new(&Placement::read(&|_| None).unwrap())
+    }
+
     fn get(job: &Singleton, kvsname: &str, key: &str) -> Result<String, BackendError> {
         let mut found = String::new();
         job.get(kvsname.as_bytes(), key.as_bytes(), &mut |value| {
@@ -153,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_later_put_replaces_the_earlier_one_and_keeps_its_place() {
-        let job = Singleton::new();
+        let job = outside();
         let name = job.create_space().unwrap();
         for (key, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
             job.put(name.as_bytes(), key.as_bytes(), value.as_bytes()).unwrap();
@@ -170,7 +236,7 @@ mod tests {
 
     #[test]
     fn spaces_are_separate_and_end_when_destroyed() {
-        let job = Singleton::new();
+        let job = outside();
         let name = job.create_space().unwrap();
         job.put(name.as_bytes(), b"key", b"value").unwrap();
         assert_eq!(get(&job, &name, "key").unwrap(), "value");
@@ -182,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_mapping_is_there_from_the_start_and_names_never_repeat() {
-        let (one, other) = (Singleton::new(), Singleton::new());
+        let (one, other) = (outside(), outside());
         assert_eq!(get(&one, one.kvsname(), PROCESS_MAPPING_KEY).unwrap(), "(vector,(0,1,1))");
         assert_ne!(one.kvsname(), other.kvsname());
         assert_ne!(one.create_space(), one.create_space());

@@ -1,9 +1,12 @@
 //! The starters whose variables tell rank and size, in the order in which they are asked.
 
 use super::reader::Reader;
+use super::record::Starter;
 
 /// The variables of one starter.
 pub(super) struct Family {
+    /// Who sets these variables.
+    pub starter: Starter,
     /// What a person calls it.
     pub name: &'static str,
     /// A variable without which the others do not speak of this process.
@@ -29,6 +32,7 @@ impl Family {
 pub(super) const FAMILIES: &[Family] = &[
     // Ours, and hydra's with its own names for the node.
     Family {
+        starter: Starter::Pmi,
         name: "PMI_RANK and PMI_SIZE",
         only_with: None,
         rank: "PMI_RANK",
@@ -39,6 +43,7 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, but no SLURM_STEP_ID: it is not a rank.
     Family {
+        starter: Starter::Slurm,
         name: "Slurm",
         only_with: Some("SLURM_STEP_ID"),
         rank: "SLURM_PROCID",
@@ -50,6 +55,7 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     // PALS sets PMI_RANK as well and no size of its own; this row serves where PMI_RANK was removed.
     Family {
+        starter: Starter::Pals,
         name: "PALS",
         only_with: Some("PMI_SIZE"),
         rank: "PALS_RANKID",
@@ -59,6 +65,7 @@ pub(super) const FAMILIES: &[Family] = &[
         node_ranks: None,
     },
     Family {
+        starter: Starter::Flux,
         name: "Flux",
         only_with: None,
         rank: "FLUX_TASK_RANK",
@@ -68,6 +75,7 @@ pub(super) const FAMILIES: &[Family] = &[
         node_ranks: None,
     },
     Family {
+        starter: Starter::OpenMpi,
         name: "Open MPI",
         only_with: None,
         rank: "OMPI_COMM_WORLD_RANK",
@@ -77,6 +85,7 @@ pub(super) const FAMILIES: &[Family] = &[
         node_ranks: None,
     },
     Family {
+        starter: Starter::Mvapich,
         name: "MVAPICH",
         only_with: None,
         rank: "MV2_COMM_WORLD_RANK",
@@ -86,6 +95,7 @@ pub(super) const FAMILIES: &[Family] = &[
         node_ranks: None,
     },
     Family {
+        starter: Starter::Jsm,
         name: "JSM",
         only_with: None,
         rank: "JSM_NAMESPACE_RANK",
@@ -96,6 +106,7 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     // RANK alone is anybody's word: it counts only beside WORLD_SIZE.
     Family {
+        starter: Starter::Torchrun,
         name: "torchrun",
         only_with: Some("WORLD_SIZE"),
         rank: "RANK",

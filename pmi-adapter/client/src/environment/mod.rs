@@ -2,8 +2,11 @@
 //!
 //! [`Placement::read`] is a pure function of a lookup, so every scheduler's habits are a table in a test.
 
+#[allow(unsafe_code)]
+pub mod descriptor;
 mod families;
 mod reader;
+mod record;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -13,8 +16,11 @@ use std::time::Duration;
 
 use pmi_protocol::limits;
 
+use descriptor::Descriptor;
 use families::{FAMILIES, Family};
 use reader::Reader;
+use record::Origin;
+pub use record::{RECORD, record};
 pub use server::Server;
 
 /// The longest waiting time that `PMI_TIMEOUT` can ask for: a year, far from any overflow of a clock.
@@ -44,6 +50,10 @@ pub struct Placement {
     /// `PMI_KVS_NODE`: name of the node, for a host that stands for several.
     pub node: Option<String>,
     /// The key-value server, where one is named.
+    /// The variables that another starter, between this process and the one that set `PMI_KVS_*`, has changed:
+    /// then the server is not this process's. Empty if there is none.
+    pub changed_since: Vec<&'static str>,
+    /// The key-value server, where one is named for this process.
     pub server: Option<Server>,
     /// `PMI_KVS_LOG_CEILING` in bytes.
     pub log_ceiling: u64,
@@ -62,12 +72,23 @@ impl fmt::Display for EnvironmentError {
 }
 
 impl Placement {
-    /// Reads the place from variables. Empty variables count as not set.
+    /// Reads the place from variables and this process's descriptors. Empty variables count as not set.
     pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Placement, EnvironmentError> {
-        let reader = Reader::new(lookup);
-        let place = match FAMILIES.iter().find(|family| family.applies(&reader)) {
+        Placement::read_with(lookup, &Descriptor::inspect)
+    }
+
+    /// As [`Placement::read`], with what is open at a descriptor from elsewhere.
+    pub fn read_with(
+        lookup: &dyn Fn(&str) -> Option<String>,
+        descriptor: &dyn Fn(i32) -> Descriptor,
+    ) -> Result<Placement, EnvironmentError> {
+        let origin = Origin::of(lookup, descriptor);
+        let shown = |name: &str| lookup(name).filter(|_| origin.shows(name));
+        let reader = Reader::new(&shown);
+        let mut families = FAMILIES.iter().filter(|family| origin.placed_by(family.starter));
+        let place = match families.find(|family| family.applies(&reader)) {
             Some(family) => Place::of(family, &reader)?,
-            None => Place::outside(&reader)?,
+            None => Place::outside(&reader, origin.evidence())?,
         };
         let universe_size = reader.number("PMI_UNIVERSE_SIZE", 1, i32::MAX as u64)?;
         Ok(Placement {
@@ -81,6 +102,7 @@ impl Placement {
             spawned: reader.number("PMI_SPAWNED", 0, 1)? == Some(1),
             source: place.source,
             node: reader.text("PMI_KVS_NODE"),
+            changed_since: origin.evidence().to_vec(),
             server: Server::read(&reader, place.source)?,
             log_ceiling: log_ceiling(&reader)?,
             timeout: reader.number("PMI_TIMEOUT", 1, TIMEOUT_MAX_SECONDS)?.map(Duration::from_secs),
@@ -134,8 +156,16 @@ impl Place {
         })
     }
 
-    /// A process that no starter has placed: the only rank of its own job.
-    fn outside(reader: &Reader<'_>) -> Result<Place, EnvironmentError> {
+    /// A process that no starter has placed: the only rank of its own job. One that a starter has placed without a
+    /// word that we know is none; a new allocation alone (of a batch script) places nobody.
+    fn outside(reader: &Reader<'_>, changed: &[&str]) -> Result<Place, EnvironmentError> {
+        if !changed.is_empty() && changed != ["SLURM_JOB_ID"] {
+            return Err(EnvironmentError(format!(
+                "another starter has placed this process ({} differ from what {RECORD} holds), but says neither \
+                 rank nor size: start the program with pmi-ssh",
+                changed.join(", "),
+            )));
+        }
         if let Some(size) =
             reader.number("PMI_SIZE", 1, u64::from(limits::SIZE_MAX))?.filter(|&size| size > 1)
         {
