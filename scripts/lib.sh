@@ -75,26 +75,56 @@ need_cargo() {
         die "cargo is not installed: get Rust from https://rustup.rs, or install rustc and cargo 1.88 or later"
 }
 
+# What a directory under target/venv was filled with, so that a changed pin is noticed.
+is_complete() { [ "$(cat "$venvs/$1/.complete" 2>/dev/null)" = "${*:2}" ]; }
+
 make_venv() {
-    local name=$1 requirement=$2 venv=$venvs/$1
-    [ -e "$venv/.complete" ] && return 0
-    log "installing $requirement from PyPI into ${venv#"$top"/}"
+    local name=$1 venv=$venvs/$1
+    ! is_complete "$@" || return 0
+    log "installing ${*:2} from PyPI into ${venv#"$top"/}"
     python3 -m venv "$venv" || die "python3 cannot make a virtual environment: install python3-venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "$requirement" ||
-        die "pip could not install $requirement: check the network, then run this again"
-    touch "$venv/.complete"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "${@:2}" ||
+        die "pip could not install ${*:2}: check the network, then run this again"
+    echo "${*:2}" >"$venv/.complete"
 }
 
-# need_venv NAME REQUIREMENT: a Python environment under target/venv with one pinned package in it.
-need_venv() {
-    [ -e "$venvs/$1/.complete" ] && return 0
+need_venv_tools() {
     command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || need_apt python3 python3-venv
-    under_lock make_venv "$1" "$2"
+}
+
+# need_venv NAME REQUIREMENT...: a Python environment under target/venv with pinned packages in it.
+need_venv() {
+    is_complete "$@" && return 0
+    need_venv_tools
+    under_lock make_venv "$@"
 }
 
 # The other implementations that tests and benchmarks run, pinned to what they were checked with.
-need_mpich_venv() { need_venv mpich 'mpich==5.0.2'; }
+need_mpich_venv() { need_venv mpich 'mpich==5.0.2' 'mpi4py==4.1.*'; }
 need_intel_mpi_venv() { need_venv impi 'impi-rt==2021.18.*'; }
+
+# The wheel's other files need CUDA and fill half a gigabyte; the plugins need neither.
+unpack_nvshmem_plugins() {
+    local directory=$venvs/nvshmem
+    ! is_complete nvshmem "$1" || return 0
+    log "fetching $1 from PyPI for its bootstrap plugins"
+    rm -rf "$directory"
+    python3 -m venv "$directory" || die "python3 cannot make a virtual environment: install python3-venv"
+    "$directory/bin/pip" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --dest "$directory/wheel" "$1" || die "pip could not fetch $1: check the network, then run this again"
+    "$directory/bin/python" -m zipfile -e "$directory"/wheel/*.whl "$directory/wheel"
+    mv "$directory"/wheel/nvidia/nvshmem/lib/nvshmem_bootstrap_pmi{,2}.so.3 "$directory/lib"
+    rm -r "$directory/wheel"
+    echo "$1" >"$directory/.complete"
+}
+
+# need_nvshmem_plugins: NVSHMEM's bootstrap plugins for PMI-1 and PMI-2 in target/venv/nvshmem/lib.
+need_nvshmem_plugins() {
+    local requirement='nvidia-nvshmem-cu12==3.8.*'
+    is_complete nvshmem "$requirement" && return 0
+    need_venv_tools
+    under_lock unpack_nvshmem_plugins "$requirement"
+}
 
 # openmpi_cc: prints the name of Open MPI's compiler wrapper, whatever the system's default MPI is.
 openmpi_cc() {
