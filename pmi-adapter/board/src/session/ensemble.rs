@@ -122,6 +122,10 @@ impl Ensemble {
         &self.node.board
     }
 
+    pub(super) fn node(&self) -> &Node {
+        self.node
+    }
+
     /// The default kvsname.
     pub fn kvsname(&self) -> &'static str {
         &self.node.config.job
@@ -185,6 +189,7 @@ impl Ensemble {
             self.node.commit(&seat.slot, bytes)?;
             seat.puts.committed(0);
         }
+        seat.puts.seal();
         match self.ahead {
             None => self.arrive(member),
             // Nobody enters an epoch before the server has followed the last one.

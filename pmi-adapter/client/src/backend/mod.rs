@@ -94,18 +94,18 @@ pub trait Backend: Send + Sync {
         read: ReadPair<'_>,
     ) -> Result<Option<u64>, BackendError>;
 
-    /// Waits for every rank of the group. Completes a split barrier first, if one is under way.
+    /// Waits for every rank of the group. Never called while a split barrier is under way.
     fn barrier(&self) -> Result<(), BackendError>;
 
-    /// Enters a barrier without waiting in it: the first half of a split barrier. The caller sees to it that there is
-    /// at most one.
+    /// Enters a barrier without waiting in it: the first half of a split barrier. Never called while one is under
+    /// way: [`Member`](crate::process::Member) sees to that. Any other call may come in between.
     fn begin_barrier(&self) -> Result<(), BackendError>;
 
     /// Has the barrier under way opened? Does not wait. Once it says so, [`finish_barrier`](Self::finish_barrier)
     /// returns at once.
     fn test_barrier(&self) -> Result<bool, BackendError>;
 
-    /// Waits in the barrier that [`begin_barrier`](Self::begin_barrier) entered. Success if there is none under way.
+    /// Waits in the barrier that [`begin_barrier`](Self::begin_barrier) entered. Called once for each.
     fn finish_barrier(&self) -> Result<(), BackendError>;
 
     /// Puts a pair that the ranks of this node share, at once and without a barrier. A later put replaces.

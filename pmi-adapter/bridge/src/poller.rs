@@ -1,4 +1,4 @@
-//! The set of descriptors that the launcher watches.
+//! A set of watched descriptors: the heart of an event loop.
 
 use std::collections::BTreeSet;
 use std::io;

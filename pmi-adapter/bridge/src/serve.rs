@@ -1,0 +1,382 @@
+//! The event loop of a bridge.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::SigSet;
+use nix::sys::socket::{MsgFlags, recv, send};
+use pmi_board::Wait;
+use pmi_board::session::{Ensemble, Error};
+
+use crate::client::{Client, Heard, Sent};
+use crate::desk::{ClientId, Desk, Late, Next, Visit, say};
+use crate::door::Door;
+use crate::ending::Ending;
+use crate::plan::{Boss, Plan, Way};
+use crate::poller::{Interest, Poller};
+use crate::sys;
+use crate::waiter::Waiter;
+
+/// Numbers of the watched descriptors; connections come after them.
+mod token {
+    pub const SERVER: u64 = 0;
+    pub const BOSS: u64 = 1;
+    pub const DOOR: u64 = 2;
+    pub const BARRIER: u64 = 3;
+    pub const ATTRIBUTES: u64 = 4;
+    pub const CLIENTS: u64 = 8;
+}
+
+/// How long the helper threads sleep at most between two looks at everything.
+const SLEEP: Duration = Duration::from_secs(1);
+
+/// Runs a bridge in a process of its own until its boss has ended, and returns its exit code.
+pub fn run(plan: Plan) -> i32 {
+    // Neither fails for a process that has just been forked. What ends the starter must not end the bridge: it
+    // goes when the ranks have gone.
+    let _ = SigSet::all().thread_set_mask();
+    let _ = prctl::set_name(c"pmi-bridge");
+    sys::prefer_batches();
+    let rank = plan.session.rank;
+    match Bridge::open(plan).and_then(|mut bridge| bridge.live()) {
+        Ok(()) => 0,
+        Err(error) => {
+            say(rank, &format_args!("the PMI service of this host has failed: {error}"));
+            1
+        }
+    }
+}
+
+struct Bridge {
+    desk: Desk,
+    poller: Poller,
+    clients: Vec<Option<Client>>,
+    free: Vec<ClientId>,
+    /// The connection of each seat that has one from the start.
+    own: Vec<Option<ClientId>>,
+    door: Option<Door>,
+    door_watched: bool,
+    boss: Boss,
+    ending: Ending,
+    barrier: Waiter,
+    attributes: Waiter,
+    over: bool,
+}
+
+impl Bridge {
+    fn open(plan: Plan) -> io::Result<Bridge> {
+        let (size, local_size) = (plan.session.size, plan.session.local_size);
+        let ensemble = Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
+        let one_node = local_size == Some(size);
+        let desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, one_node);
+        let mut bridge = Bridge {
+            desk,
+            poller: Poller::new()?,
+            clients: Vec::new(),
+            free: Vec::new(),
+            own: Vec::new(),
+            door: plan.listener.map(Door::new).transpose()?,
+            door_watched: false,
+            boss: plan.boss,
+            ending: Ending::default(),
+            barrier: Waiter::new()?,
+            attributes: Waiter::new()?,
+            over: false,
+        };
+        bridge.watch_all()?;
+        for (seat, about) in plan.seats.into_iter().enumerate() {
+            let client = match about.way {
+                Way::Socket(socket) => Some(bridge.attach(socket, Some(seat))?),
+                Way::Id(_) => None,
+            };
+            bridge.own.push(client);
+        }
+        Ok(bridge)
+    }
+
+    fn watch_all(&mut self) -> io::Result<()> {
+        let boss = match &self.boss {
+            Boss::Launcher(control) => control,
+            Boss::Program { pidfd, .. } => pidfd,
+        };
+        self.poller.add(boss, token::BOSS, Interest::Read)?;
+        self.poller.add(self.desk.ensemble().socket(), token::SERVER, Interest::Read)?;
+        self.poller.add(&self.barrier, token::BARRIER, Interest::Read)?;
+        self.poller.add(&self.attributes, token::ATTRIBUTES, Interest::Read)
+    }
+
+    fn live(&mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        while !self.over {
+            self.mind_the_door()?;
+            self.poller.wait(self.deadline(), &mut ready)?;
+            for token in &ready {
+                self.handle(*token)?;
+            }
+            self.advance();
+            self.expire();
+        }
+        self.desk.ensemble().leave();
+        Ok(())
+    }
+
+    fn handle(&mut self, token: u64) -> io::Result<()> {
+        match token {
+            token::SERVER => {}
+            token::BOSS => self.hear_boss()?,
+            token::DOOR => self.open_door()?,
+            token::BARRIER => self.barrier.woken(),
+            token::ATTRIBUTES => {
+                self.attributes.woken();
+                self.desk.ensemble().report_lost();
+                self.desk.look_at_attributes();
+            }
+            client => self.on_client((client - token::CLIENTS) as ClientId)?,
+        }
+        Ok(())
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        let door = self.door.as_ref().and_then(Door::deadline);
+        let ensemble = self.desk.ensemble().deadline();
+        [door, ensemble, self.ending.deadline()].into_iter().flatten().min()
+    }
+
+    fn expire(&mut self) {
+        if let Boss::Program { pidfd, .. } = &self.boss {
+            self.ending.step(pidfd.as_fd());
+        }
+        let overdue = self.door.as_ref().map(Door::overdue).unwrap_or_default();
+        overdue.into_iter().for_each(|client| self.close(client));
+    }
+
+    /// Lets the job go on, and tells those who waited for it.
+    fn advance(&mut self) {
+        loop {
+            let (late, error) = self.desk.advance();
+            if late.is_empty() && error.is_none() {
+                break;
+            }
+            late.into_iter().for_each(|late| self.tell(&late));
+            if let Some(error) = error {
+                self.on_error(&error);
+                break;
+            }
+        }
+        self.start_sleeping();
+    }
+
+    fn tell(&mut self, Late { client, ticket, answer }: &Late) {
+        if let Some(slot) = self.clients.get_mut(*client).and_then(Option::as_mut) {
+            self.desk.write(&mut slot.out, *ticket, answer);
+            self.flush(*client);
+        }
+    }
+
+    /// Those who waited know. A program that does not end by itself is ended here, if nobody else will do it.
+    fn on_error(&mut self, error: &Error) {
+        if let (Boss::Program { .. }, Error::Over(_)) = (&self.boss, error) {
+            if self.ending.deadline().is_none() {
+                say(self.desk.rank(0), error);
+            }
+            self.ending.begin();
+        }
+    }
+
+    /// What a descriptor does not tell is waited for by a thread.
+    fn start_sleeping(&mut self) {
+        let board = self.desk.ensemble().board();
+        if let Some(epoch) = self.desk.ensemble().waits_for() {
+            self.barrier.sleep(move || {
+                while board.wait_opened(epoch, SLEEP) == Wait::TimedOut {}
+            });
+        }
+        if self.desk.waits_for_attributes() {
+            let seen = board.attributes_seen();
+            // What was put before this look is found now, and what comes after it wakes the thread.
+            self.desk.look_at_attributes();
+            self.attributes.sleep(move || board.wait_attributes(seen, SLEEP));
+        }
+    }
+
+    fn attach(&mut self, socket: OwnedFd, seat: Option<usize>) -> io::Result<ClientId> {
+        let client = self.free.pop().unwrap_or(self.clients.len());
+        self.poller.add(&socket, token::CLIENTS + client as u64, Interest::Read)?;
+        let new = Some(Client::new(socket, seat));
+        match self.clients.get_mut(client) {
+            Some(slot) => *slot = new,
+            None => self.clients.push(new),
+        }
+        Ok(client)
+    }
+
+    fn on_client(&mut self, client: ClientId) -> io::Result<()> {
+        let Some(slot) = self.clients.get_mut(client).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        if slot.blocked {
+            self.flush(client);
+            return Ok(());
+        }
+        match slot.read()? {
+            Heard::Nothing => {}
+            Heard::End => self.close(client),
+            Heard::Something => self.answer(client),
+        }
+        Ok(())
+    }
+
+    /// Answers all requests that have come in whole.
+    fn answer(&mut self, client: ClientId) {
+        let Some(mut slot) = self.clients[client].take() else { return };
+        let next = self.answer_all(client, &mut slot);
+        let stranger = slot.seat.is_none();
+        self.clients[client] = Some(slot);
+        self.flush(client);
+        if let (false, Some(door)) = (stranger, &mut self.door) {
+            door.forget(client);
+        }
+        match next {
+            Next::Go => {}
+            Next::Close => self.close(client),
+            Next::Distrust => {
+                self.door.as_mut().map(Door::distrust);
+                self.close(client);
+            }
+        }
+    }
+
+    fn answer_all(&mut self, client: ClientId, slot: &mut Client) -> Next {
+        let Client { connection, seat, dialect, out, .. } = slot;
+        let mut visit = Visit { client, seat, dialect, out };
+        loop {
+            match connection.next() {
+                Ok(None) => return Next::Go,
+                Ok(Some((ticket, request))) => {
+                    match self.desk.handle(&mut visit, ticket, request) {
+                        Next::Go => {}
+                        other => return other,
+                    }
+                }
+                Err(violation) => {
+                    if let Some(seat) = *visit.seat {
+                        let text = format_args!("its PMI client is not understood: {violation}");
+                        say(self.desk.rank(seat), &text);
+                    }
+                    return Next::Close;
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, client: ClientId) {
+        let Some(slot) = self.clients.get_mut(client).and_then(Option::as_mut) else { return };
+        let blocked = match slot.flush() {
+            Sent::All => false,
+            Sent::Part => true,
+            Sent::Nothing => return self.close(client),
+        };
+        if blocked != slot.blocked {
+            slot.blocked = blocked;
+            // While it does not read, its requests wait too.
+            let interest = if blocked { Interest::Write } else { Interest::Read };
+            let token = token::CLIENTS + client as u64;
+            if self.poller.modify(&*slot, token, interest).is_err() {
+                self.close(client);
+            }
+        }
+    }
+
+    fn close(&mut self, client: ClientId) {
+        let Some(slot) = self.clients.get_mut(client).and_then(Option::take) else { return };
+        self.poller.remove(&slot, token::CLIENTS + client as u64);
+        if let Some(door) = &mut self.door {
+            door.forget(client);
+        }
+        self.desk.forget(client);
+        self.free.push(client);
+    }
+
+    /// A door that is closed must not wake us all the time.
+    fn mind_the_door(&mut self) -> io::Result<()> {
+        let Some(door) = &self.door else { return Ok(()) };
+        let wanted = !door.is_closed();
+        if wanted != self.door_watched {
+            self.door_watched = wanted;
+            match wanted {
+                true => self.poller.add(door, token::DOOR, Interest::Read)?,
+                false => self.poller.remove(door, token::DOOR),
+            }
+        }
+        Ok(())
+    }
+
+    fn open_door(&mut self) -> io::Result<()> {
+        while let Some(socket) = self.door.as_mut().and_then(Door::accept) {
+            let client = self.attach(socket, None)?;
+            if let Some(door) = &mut self.door {
+                door.watch(client);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears which processes have ended.
+    fn hear_boss(&mut self) -> io::Result<()> {
+        let Boss::Launcher(control) = &self.boss else {
+            self.rank_ended(0);
+            self.over = true;
+            return Ok(());
+        };
+        let mut bytes = [0; 1024];
+        let count = match recv(control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+            Err(_) | Ok(0) => {
+                self.over = true;
+                return Ok(());
+            }
+            Ok(count) => count,
+        };
+        for rank in bytes[..count].chunks_exact(4) {
+            let rank = u32::from_le_bytes([rank[0], rank[1], rank[2], rank[3]]);
+            if let Some(seat) = self.desk.seat(rank) {
+                self.rank_ended(seat);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the last requests of a process that has ended, then counts it among the lost if it has not left.
+    fn rank_ended(&mut self, seat: usize) {
+        if let Some(client) = self.own[seat] {
+            while self.clients[client].is_some() && self.on_client_is_open(client) {}
+            self.close(client);
+        }
+        if !self.desk.ended(seat) {
+            return;
+        }
+        match &self.boss {
+            Boss::Launcher(control) => {
+                let rank = self.desk.rank(seat).to_le_bytes();
+                // If the launcher is gone, so is the job.
+                let _ = send(control.as_raw_fd(), &rank, MsgFlags::MSG_NOSIGNAL);
+            }
+            Boss::Program { .. } => self.desk.ensemble().report_lost(),
+        }
+    }
+
+    /// Takes what is left in a socket; false when there is no more.
+    fn on_client_is_open(&mut self, client: ClientId) -> bool {
+        let Some(slot) = self.clients[client].as_mut() else { return false };
+        match slot.read() {
+            Ok(Heard::Something) => {
+                self.answer(client);
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! System calls that `nix` does not have, and forks.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+/// Forks a process that runs `body` with no descriptors but those in `keep`, standard error if `keep` has it, and
+/// `/dev/null` in place of the other standard streams. Its exit code is `body`'s result.
+///
+/// The caller must be single-threaded: the child goes on with its memory as it is.
+pub fn fork_apart(keep: &[BorrowedFd<'_>], body: impl FnOnce() -> i32) -> io::Result<Pid> {
+    // SAFETY: the caller has one thread, so that no lock is held that the child could wait for.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            close_all_but(keep);
+            let code = body();
+            exit_now(code)
+        }
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+/// Ends this process without running destructors of things that belong to its parent.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: always allowed.
+    unsafe { libc::_exit(code) }
+}
+
+fn close_all_but(keep: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    // SAFETY: the process is about to forget every object that owned one of the closed descriptors.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        for fd in (0..3).filter(|fd| !kept.contains(fd)) {
+            libc::dup2(null, fd);
+        }
+        let mut first = 3;
+        for fd in kept.into_iter().filter(|fd| *fd >= 3) {
+            close_range(first, fd - 1);
+            first = fd + 1;
+        }
+        close_range(first, RawFd::MAX);
+    }
+}
+
+/// # Safety
+/// Nothing may use these descriptors any more.
+unsafe fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
+    // SAFETY: by this function's own condition; the system call is younger than some kernels in use
+    // (Linux 5.9), hence the loop.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, first, last, 0) != 0 {
+            let end = last.min(libc::sysconf(libc::_SC_OPEN_MAX) as RawFd);
+            for fd in first..=end {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+/// A descriptor that is readable when the process has ended.
+pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: the system call takes numbers, and returns a descriptor that nobody else knows, with `O_CLOEXEC`.
+    unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd as RawFd)),
+        }
+    }
+}
+
+/// Sends a signal to that very process, and not to one that has its number later.
+pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    let (fd, none) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: no information is passed beside the number of the signal.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes this process one that does not push others aside when it wakes up (`SCHED_BATCH`), unless somebody has
+/// chosen a policy for it already. Clients queue up while it waits for its turn, and one wake-up serves many.
+pub fn prefer_batches() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: both calls take numbers and one initialised structure, and change this process only.
+    unsafe {
+        if libc::sched_getscheduler(0) == libc::SCHED_OTHER {
+            // If the kernel refuses, nothing is lost but speed.
+            libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters);
+        }
+    }
+}
+
+/// Lets a descriptor be inherited by the program that this process becomes.
+pub fn inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}
