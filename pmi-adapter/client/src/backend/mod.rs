@@ -6,6 +6,7 @@ pub mod probe;
 mod singleton;
 pub mod wire;
 
+pub use kvs::session_config;
 use pmi_protocol::limits::{KEY_MAX, KVSNAME_MAX, VALUE_MAX};
 use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 
