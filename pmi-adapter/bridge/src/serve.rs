@@ -69,7 +69,8 @@ struct Bridge {
 impl Bridge {
     fn open(plan: Plan) -> io::Result<Bridge> {
         let (size, local_size) = (plan.session.size, plan.session.local_size);
-        let ensemble = Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
+        let ensemble =
+            Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
         let one_node = local_size == Some(size);
         let desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, one_node);
         let mut bridge = Bridge {
@@ -100,7 +101,7 @@ impl Bridge {
     fn watch_all(&mut self) -> io::Result<()> {
         let boss = match &self.boss {
             Boss::Launcher(control) => control,
-            Boss::Program { pidfd, .. } => pidfd,
+            Boss::Program { pidfd } => pidfd,
         };
         self.poller.add(boss, token::BOSS, Interest::Read)?;
         self.poller.add(self.desk.ensemble().socket(), token::SERVER, Interest::Read)?;
@@ -112,14 +113,14 @@ impl Bridge {
         let mut ready = Vec::new();
         while !self.over {
             self.mind_the_door()?;
-            self.poller.wait(self.deadline(), &mut ready)?;
+            let deadline = self.deadline();
+            self.poller.wait(deadline, &mut ready)?;
             for token in &ready {
                 self.handle(*token)?;
             }
             self.advance();
             self.expire();
         }
-        self.desk.ensemble().leave();
         Ok(())
     }
 
@@ -146,7 +147,7 @@ impl Bridge {
     }
 
     fn expire(&mut self) {
-        if let Boss::Program { pidfd, .. } = &self.boss {
+        if let Boss::Program { pidfd } = &self.boss {
             self.ending.step(pidfd.as_fd());
         }
         let overdue = self.door.as_ref().map(Door::overdue).unwrap_or_default();
@@ -165,6 +166,9 @@ impl Bridge {
                 self.on_error(&error);
                 break;
             }
+        }
+        if self.desk.take_last_left() {
+            self.desk.ensemble().leave();
         }
         self.start_sleeping();
     }
@@ -190,15 +194,15 @@ impl Bridge {
     fn start_sleeping(&mut self) {
         let board = self.desk.ensemble().board();
         if let Some(epoch) = self.desk.ensemble().waits_for() {
-            self.barrier.sleep(move || {
-                while board.wait_opened(epoch, SLEEP) == Wait::TimedOut {}
-            });
+            self.barrier.sleep(move || while board.wait_opened(epoch, SLEEP) == Wait::TimedOut {});
         }
         if self.desk.waits_for_attributes() {
-            let seen = board.attributes_seen();
+            let seen = board.attributes_turn();
             // What was put before this look is found now, and what comes after it wakes the thread.
             self.desk.look_at_attributes();
-            self.attributes.sleep(move || board.wait_attributes(seen, SLEEP));
+            self.attributes.sleep(move || {
+                board.wait_attributes(seen, SLEEP);
+            });
         }
     }
 
@@ -233,6 +237,9 @@ impl Bridge {
     fn answer(&mut self, client: ClientId) {
         let Some(mut slot) = self.clients[client].take() else { return };
         let next = self.answer_all(client, &mut slot);
+        if let Some(seat) = slot.seat {
+            self.own[seat] = Some(client);
+        }
         let stranger = slot.seat.is_none();
         self.clients[client] = Some(slot);
         self.flush(client);
@@ -297,6 +304,7 @@ impl Bridge {
             door.forget(client);
         }
         self.desk.forget(client);
+        self.own.iter_mut().filter(|own| **own == Some(client)).for_each(|own| *own = None);
         self.free.push(client);
     }
 

@@ -9,8 +9,13 @@
 
 use std::borrow::Cow;
 
+mod attributes;
+mod buffer;
 pub mod client;
+mod compose;
+mod frame;
 pub mod limits;
+mod scan;
 pub mod server;
 mod violation;
 

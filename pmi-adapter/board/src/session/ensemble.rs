@@ -11,19 +11,26 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use pmi_protocol::exchange::{Exchange, Goal, Start};
-use pmi_protocol::limits::VALUE_MAX;
 
 use super::courier::{Courier, SWEEP};
 use super::node::{Ahead, Node};
 use super::puts::Puts;
 use super::{
-    Config, Error, LEAVE_LIMIT, PATIENCE_LATER, check_deadline, check_key, first_patience, spread,
+    Config, Error, LEAVE_LIMIT, PATIENCE_LATER, check_deadline, check_key, check_pair,
+    first_patience, spread,
 };
 use crate::{Arrival, Board, Delegate, Failure, Slot};
 
 /// A rank of the ensemble: its number in the order of joining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemberId(usize);
+
+impl MemberId {
+    /// How many have joined before.
+    pub fn number(self) -> usize {
+        self.0
+    }
+}
 
 struct Seat {
     slot: Slot,
@@ -145,17 +152,9 @@ impl Ensemble {
         Ok(member)
     }
 
-    /// The slot of a rank, for what else the board offers.
-    pub fn slot(&self, member: MemberId) -> &Slot {
-        &self.seats[member.0].slot
-    }
-
     /// Puts a pair into the group's own space: others see it after the next barrier.
     pub fn put(&mut self, member: MemberId, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        check_key(key)?;
-        if value.len() > VALUE_MAX {
-            return Err(Error::ValueLength);
-        }
+        check_pair(key, value)?;
         let seat = &mut self.seats[member.0];
         seat.puts.put(0, key, value);
         seat.has_own = true;
@@ -175,6 +174,12 @@ impl Ensemble {
             return Ok(read(value));
         }
         self.node.board.lookup(0, key, |record| read(record.value)).ok_or(Error::NoSuchKey)
+    }
+
+    /// Puts an attribute of the node, seen by its ranks at once.
+    pub fn put_attribute(&self, name: &[u8], value: &[u8]) -> Result<(), Error> {
+        check_pair(name, value)?;
+        self.node.board.put_attribute(name, value).map_err(|error| Error::Full(error.to_string()))
     }
 
     /// Commits what the rank has put, and enters the barrier for it.
@@ -242,6 +247,18 @@ impl Ensemble {
         if let (None, Some(casualty)) = (self.node.board.failure(), self.node.board.casualty()) {
             self.node.report_casualty(casualty, self.node.board.opened());
         }
+    }
+
+    /// Ends the job because of this rank. Waits for the server for two seconds.
+    pub fn fail(&mut self, rank: u32, text: &str) {
+        self.node.give_up(rank, text.to_owned());
+    }
+
+    /// Nobody waits any more: they have been told that the barrier has failed.
+    pub fn drop_waiting(&mut self) {
+        self.waiting.clear();
+        self.entering.clear();
+        (self.standing, self.leading) = (None, None);
     }
 
     /// `PMI_Abort` of a rank. Waits for the server for two seconds.

@@ -198,9 +198,14 @@ impl Node {
                 self.config.rank
             ),
         };
-        self.board.fail(&Failure { code: 1, rank: Some(rank), text: text.clone() });
-        self.tell_abort(rank, Goal::Abort { code: 1, text: text.clone(), dead: true });
+        self.give_up(rank, text.clone());
         Error::Over(text)
+    }
+
+    /// Ends the job because of a rank that cannot say so itself.
+    pub fn give_up(&self, rank: u32, text: String) {
+        self.board.fail(&Failure { code: 1, rank: Some(rank), text: text.clone() });
+        self.tell_abort(rank, Goal::Abort { code: 1, text, dead: true });
     }
 
     /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds. The server hears of

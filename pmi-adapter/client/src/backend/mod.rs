@@ -3,6 +3,7 @@
 mod kvs;
 mod singleton;
 
+pub use kvs::session_config;
 use pmi_protocol::limits::{KEY_MAX, KVSNAME_MAX, VALUE_MAX};
 use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 

@@ -49,7 +49,6 @@ pub struct Placement {
     pub source: Option<&'static str>,
     /// `PMI_KVS_NODE`: name of the node, for a host that stands for several.
     pub node: Option<String>,
-    /// The key-value server, where one is named.
     /// The variables that another starter, between this process and the one that set `PMI_KVS_*`, has changed:
     /// then the server is not this process's. Empty if there is none.
     pub changed_since: Vec<&'static str>,
@@ -105,7 +104,7 @@ impl Placement {
             changed_since: origin.evidence().to_vec(),
             server: Server::read(&reader, place.source)?,
             log_ceiling: log_ceiling(&reader)?,
-            timeout: reader.number("PMI_TIMEOUT", 1, TIMEOUT_MAX_SECONDS)?.map(Duration::from_secs),
+            timeout: timeout(lookup)?,
         })
     }
 
@@ -120,6 +119,14 @@ impl Placement {
             self.source.unwrap_or("nobody"),
         )
     }
+}
+
+/// `PMI_TIMEOUT`: how long a call may wait.
+pub fn timeout(
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Duration>, EnvironmentError> {
+    let seconds = Reader::new(lookup).number("PMI_TIMEOUT", 1, TIMEOUT_MAX_SECONDS)?;
+    Ok(seconds.map(Duration::from_secs))
 }
 
 fn log_ceiling(reader: &Reader<'_>) -> Result<u64, EnvironmentError> {
