@@ -60,7 +60,11 @@ fn passes_over_an_open_mpi_that_needs_pmix() {
 #[test]
 fn refuses_with_advice_where_there_is_nothing_else_and_nothing_can_be_installed() {
     let outcome = find_mpi(&[("mpicc", OPEN_MPI_5)]);
-    outcome.assert_failure().assert_says(&["Open MPI 5.0.7", "PMIx", "install MPICH or Open MPI 4"]);
+    outcome.assert_failure().assert_says(&[
+        "Open MPI 5.0.7",
+        "PMIx",
+        "install MPICH or Open MPI 4",
+    ]);
 }
 
 #[test]
