@@ -154,6 +154,11 @@ impl Desk {
         self.seats.iter().position(|seat| seat.rank == rank)
     }
 
+    /// Has anybody joined, and not left?
+    pub fn has_members(&self) -> bool {
+        self.seats.iter().any(|seat| seat.stage == Stage::Joined)
+    }
+
     /// Have all ranks of this node left, and does the server not know yet?
     pub fn take_last_left(&mut self) -> bool {
         std::mem::take(&mut self.last_left)
@@ -246,6 +251,7 @@ impl Desk {
             }
             Request::Finalize => self.finalize(visit, seat, member, ticket),
             Request::Abort { code, message, world } => {
+                self.seats[seat].stage = Stage::Gone;
                 if world {
                     self.ensemble.abort(member, code, &String::from_utf8_lossy(&message));
                 }

@@ -30,8 +30,11 @@ mod token {
     pub const CLIENTS: u64 = 8;
 }
 
-/// How long the helper threads sleep at most between two looks at everything.
+/// Between two looks at the delegate's health by the thread that waits for it.
 const SLEEP: Duration = Duration::from_secs(1);
+
+/// Between two looks at the health of the peers by those who wait for a node attribute.
+const PATROL: Duration = Duration::from_millis(500);
 
 /// Runs a bridge in a process of its own until its boss has ended, and returns its exit code.
 pub fn run(plan: Plan) -> i32 {
@@ -63,6 +66,8 @@ struct Bridge {
     ending: Ending,
     barrier: Waiter,
     attributes: Waiter,
+    /// When to look for dead peers of those who wait for a node attribute.
+    patrol: Instant,
     over: bool,
 }
 
@@ -85,6 +90,7 @@ impl Bridge {
             ending: Ending::default(),
             barrier: Waiter::new()?,
             attributes: Waiter::new()?,
+            patrol: Instant::now(),
             over: false,
         };
         bridge.watch_all()?;
@@ -132,7 +138,6 @@ impl Bridge {
             token::BARRIER => self.barrier.woken(),
             token::ATTRIBUTES => {
                 self.attributes.woken();
-                self.desk.ensemble().report_lost();
                 self.desk.look_at_attributes();
             }
             client => self.on_client((client - token::CLIENTS) as ClientId)?,
@@ -143,12 +148,19 @@ impl Bridge {
     fn deadline(&mut self) -> Option<Instant> {
         let door = self.door.as_ref().and_then(Door::deadline);
         let ensemble = self.desk.ensemble().deadline();
-        [door, ensemble, self.ending.deadline()].into_iter().flatten().min()
+        let patrol = self.desk.waits_for_attributes().then_some(self.patrol);
+        [door, ensemble, patrol, self.ending.deadline()].into_iter().flatten().min()
     }
 
     fn expire(&mut self) {
         if let Boss::Program { pidfd } = &self.boss {
             self.ending.step(pidfd.as_fd());
+        }
+        // Who waits for a node attribute waits for a living rank.
+        let now = Instant::now();
+        if self.desk.waits_for_attributes() && self.patrol <= now {
+            self.patrol = now + PATROL;
+            self.desk.ensemble().report_lost();
         }
         let overdue = self.door.as_ref().map(Door::overdue).unwrap_or_default();
         overdue.into_iter().for_each(|client| self.close(client));
@@ -183,7 +195,7 @@ impl Bridge {
     /// Those who waited know. A program that does not end by itself is ended here, if nobody else will do it.
     fn on_error(&mut self, error: &Error) {
         if let (Boss::Program { .. }, Error::Over(_)) = (&self.boss, error) {
-            if self.ending.deadline().is_none() {
+            if self.ending.deadline().is_none() && self.desk.has_members() {
                 say(self.desk.rank(0), error);
             }
             self.ending.begin();
@@ -196,12 +208,13 @@ impl Bridge {
         if let Some(epoch) = self.desk.ensemble().waits_for() {
             self.barrier.sleep(move || while board.wait_opened(epoch, SLEEP) == Wait::TimedOut {});
         }
-        if self.desk.waits_for_attributes() {
+        let alone = matches!(self.boss, Boss::Program { .. }) && self.desk.has_members();
+        if alone || self.desk.waits_for_attributes() {
             let seen = board.attributes_turn();
-            // What was put before this look is found now, and what comes after it wakes the thread.
+            // What was put before this look is found now; what comes after it, and the job's failure, wakes the thread.
             self.desk.look_at_attributes();
             self.attributes.sleep(move || {
-                board.wait_attributes(seen, SLEEP);
+                board.wait_attributes(seen, Duration::MAX);
             });
         }
     }

@@ -306,7 +306,11 @@ impl Ensemble {
         }
         match self.leading {
             Some(_) => self.conduct()?,
-            None => self.courier.discard(),
+            None => {
+                if let Some(end) = self.courier.listen(&self.node.identity) {
+                    self.node.mark_of(end)?;
+                }
+            }
         }
         while self.standing.is_some() {
             if self.release_if_open() {

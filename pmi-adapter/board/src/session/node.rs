@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
+use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start, abort_reason};
 use pmi_protocol::key::{Keys, Secret, group_number};
 use pmi_protocol::limits::STALL_US;
 use pmi_protocol::log::{CHUNK_OVERHEAD, MARK_OVERHEAD, epoch_of_one_node};
@@ -213,8 +213,8 @@ impl Node {
     /// culprit.
     pub fn abort(&self, rank: u32, code: i32, text: &str) {
         self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
-        let why = format!("rank {rank} called PMI_Abort with code {code}: {text}");
-        self.board.fail(&Failure { code, rank: Some(rank), text: why });
+        let text = abort_reason(rank, code, text);
+        self.board.fail(&Failure { code, rank: Some(rank), text });
     }
 
     fn tell_abort(&self, rank: u32, goal: Goal) {
