@@ -276,8 +276,8 @@ impl Ensemble {
 
     /// The epoch that ranks of this process wait for while another process leads.
     pub fn waits_for(&self) -> Option<u32> {
-        let alone = self.node.config.local_size == Some(self.seats.len() as u32);
-        let follows = self.leading.is_none() && !(alone && !self.node.board.is_private());
+        let all_here = self.node.config.local_size == Some(self.seats.len() as u32);
+        let follows = self.leading.is_none() && !all_here;
         self.standing.as_ref().filter(|_| follows).map(|standing| standing.epoch)
     }
 
