@@ -6,7 +6,10 @@ use pmi_tests::{Job, Mpi, Starter};
 /// The program says that it expects another number of ranks than there are: every rank finds an error and calls
 /// MPI_Abort with code 1, while the others may be anywhere.
 fn abort(mpi: Mpi, starter: Starter) {
-    mpi.hello(starter.job(4), 5).run().assert_failure().assert_says(&["wrong result of MPI_Comm_size"]);
+    mpi.hello(starter.job(4), 5)
+        .run()
+        .assert_failure()
+        .assert_says(&["wrong result of MPI_Comm_size"]);
 }
 
 #[test]
