@@ -145,6 +145,7 @@ fn link_library(profile: &Path, library: &str) {
     fs::create_dir_all(&directory).expect("the target directory is writable");
     let link = directory.join(format!("{library}.so.0"));
     if fs::symlink_metadata(&link).is_err() {
-        symlink(profile.join(format!("{library}.so")), &link).expect("the target directory is writable");
+        symlink(profile.join(format!("{library}.so")), &link)
+            .expect("the target directory is writable");
     }
 }

@@ -7,7 +7,9 @@ fn hello(mpi: Mpi, starter: Starter, ranks: u32) {
     let outcome = mpi.hello(starter.job(ranks), ranks).run();
     outcome.assert_success();
     let line = match mpi {
-        Mpi::Mpi4py => format!("hello: {ranks} ranks, all results right, with MPICH Version: 5.0.2\n"),
+        Mpi::Mpi4py => {
+            format!("hello: {ranks} ranks, all results right, with MPICH Version: 5.0.2\n")
+        }
         _ => format!("hello: {ranks} ranks, {ranks} on a node, all results right\n"),
     };
     assert_eq!(outcome.stdout, line, "{}", outcome.stderr);
