@@ -402,8 +402,7 @@ impl Ensemble {
         if let Some(outcome) = exchange.outcome() {
             self.courier.keep_servers(exchange);
             let mark = self.node.mark_of(outcome.clone())?;
-            let Leading { mut delegate, start, .. } = leading;
-            delegate.up_release(start.up_end);
+            let Leading { delegate, start, .. } = leading;
             return delegate
                 .open_epoch(start.epoch, mark)
                 .map_err(|error| Error::System(error.to_string()));
