@@ -52,10 +52,10 @@ impl Kind {
     pub(super) fn check(self, key: &[u8], value: &[u8]) -> Result<(), Damage> {
         match self {
             Kind::Plain if key.contains(&b'=') => {
-                Err(Damage("the key has '=', and it would be lost"))
+                Err(Damage("the key has '=', and this PMI server would lose it"))
             }
             Kind::Intel if value.contains(&VERTICAL_TAB) => {
-                Err(Damage("the value has a vertical tab, which would become a newline"))
+                Err(Damage("the value has a vertical tab, which this PMI server would make a newline"))
             }
             _ => Ok(()),
         }

@@ -52,7 +52,7 @@ use self::connection::Connection;
 use self::join::Joined;
 use self::node::{Node, Wait};
 use self::own::Own;
-use self::talk::Talk;
+use self::talk::{Excerpt, Talk};
 use super::{Api, Backend, Limits, Place, ReadPair, ReadValue};
 use crate::environment::{Placement, Port};
 use crate::error::{BackendError, Failure};
@@ -136,8 +136,8 @@ impl Wire {
 
     fn not_carried(&self, key: &[u8], reason: &str) -> BackendError {
         BackendError::Refused(format!(
-            "a put of '{}' is refused: {reason}. The server is {}",
-            key.escape_ascii(),
+            "a put of '{}' is refused: {reason}. It is {}",
+            Excerpt(key),
             self.joined.kind.name()
         ))
     }

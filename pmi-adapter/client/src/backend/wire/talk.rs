@@ -20,6 +20,9 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an abort waits between two looks whether another thread has written its message.
 const ABORT_PAUSE: Duration = Duration::from_millis(1);
 
+/// Bytes of a key that a message shows: a whole key of the wire protocol.
+const EXCERPT_MAX: usize = 64;
+
 /// A conversation with a server.
 pub(super) struct Talk {
     connection: Connection,
@@ -76,12 +79,23 @@ impl Patience {
     }
 }
 
+/// The start of a key, for a message.
+pub(super) struct Excerpt<'a>(pub &'a [u8]);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(EXCERPT_MAX)];
+        let more = if shown.len() < self.0.len() { "…" } else { "" };
+        write!(f, "{}{more}", shown.escape_ascii())
+    }
+}
+
 /// What is waited for, in words.
 struct Asked<'a>(&'a Call<'a>);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |key: &[u8]| format!("'{}'", key.escape_ascii());
+        let quoted = |key: &[u8]| format!("'{}'", Excerpt(key));
         match self.0 {
             Call::Put { key, .. } => write!(f, "a put of {}", quoted(key)),
             Call::Get { key, .. } => write!(f, "a get of {}", quoted(key)),
@@ -326,9 +340,9 @@ impl Talk {
             return BackendError::NoSuchKey;
         }
         BackendError::Refused(format!(
-            "{} is refused: {error}. The server is {}",
+            "{} is refused: {error}. It is {server}, at {}",
             Asked(call),
-            self.describe(server)
+            self.connection.name()
         ))
     }
 }
