@@ -5,8 +5,8 @@
  * into a key-value space, commits them, waits in a barrier, and then gets the pairs of the others.
  *
  * Names, numbers and signatures are those of Slurm's pmi.h, so a program built against either header runs with
- * either library. Four functions at the end follow the draft paper "Process Management in MPICH" where its
- * names differ.
+ * either library. Four functions near the end follow the draft paper "Process Management in MPICH" where its
+ * names differ. The PMIX_ functions at the end are extensions, which other libraries may lack.
  *
  * Rules that hold for every function:
  *   - It returns PMI_SUCCESS or one of the codes below, and never prints to stdout. Behind PMI_FAIL stands a
@@ -21,6 +21,7 @@
  *     PMI_Initialized, PMI_Finalize, PMI_Abort, the ..._length_max functions and the command-line functions
  *     work; the others return PMI_FAIL, or the code for a wrong kvsname where they take one. The same holds
  *     in a child made by fork(): it is no member, and cannot become one.
+ *   - A process uses this library or libpmi2.so, not both: a job has each rank once. PMI_Init fails and says so.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -275,6 +276,60 @@ int PMI_Spawn(const char *cmd, const char *argv[], const int maxprocs, char *spa
  * PMI_ERR_INVALID_ARG: a pointer to the command line or one of its words is NULL, or *argcp negative.
  */
 int PMI_Args_to_info(int *argcp, char ***argvp, void *infop);
+
+/* --------------------------------------------------------------------------- Extensions: split barriers */
+
+/*
+ * A barrier in two halves, with other work in between, after "Non-blocking PMI Extensions for Fast MPI Startup"
+ * (Chakraborty et al., CCGrid 2015). PMI_HAVE_SPLIT_BARRIER tells a program that they are there.
+ *
+ * A rank has one request under way. Whatever enters another barrier (PMI_Barrier, PMIX_Ibarrier, PMIX_Iallgather) and
+ * PMI_Finalize complete it first, for which they wait. So all ranks pass the same barriers in the same order, and each may
+ * pass each of them whole or split: PMI_Barrier is PMIX_Ibarrier and PMIX_Wait. Pairs are exchanged without waiting with
+ * PMI_KVS_Put, PMI_KVS_Commit and PMIX_Ibarrier; after PMIX_Wait they are there. Pairs that a rank commits between the two
+ * may be visible after this barrier, and are visible after the next.
+ *
+ * The library has no thread. To enter is a mark in shared memory, which stays when the rank goes. What happens while no rank
+ * of a node is inside the library: the last rank of the node to enter sends word to the server, once, before it returns; if
+ * all ranks of the job are on one node, the barrier opens there and then. What does not: a datagram that got lost is
+ * repeated, and the server's answer taken in, as soon as a rank of the node calls PMIX_Wait or PMIX_Test, and large exchanges
+ * (above some tens of kilobytes per node) are sent on and fetched only then. Where the number of ranks on the node is not
+ * known to the library, each rank sends word as it enters.
+ */
+#define PMI_HAVE_SPLIT_BARRIER 1
+
+typedef int PMIX_Request;
+#define PMIX_REQUEST_NULL 0
+
+/*
+ * Enters a barrier. PMI_ERR_INVALID_ARG: request is NULL. PMI_FAIL: no member, or the job is over; then no request is
+ * made.
+ */
+int PMIX_Ibarrier(PMIX_Request *request);
+
+/*
+ * Puts value and enters a barrier. When the request is complete, buffer holds the values of all ranks: that of rank r at
+ * buffer + r * maxvalue, with its NUL. So buffer has room for size * maxvalue bytes, and belongs to the library until the
+ * request is complete. Its pairs have keys that begin with PMIX_.
+ * PMI_ERR_INVALID_ARG: request or buffer is NULL. PMI_ERR_INVALID_VAL: value is NULL or over-long. PMI_ERR_INVALID_LENGTH:
+ * maxvalue is below 1, or value does not fit. PMI_FAIL: no member, the log is full, or the job is over; then no
+ * request is made.
+ */
+int PMIX_Iallgather(const char value[], char buffer[], int maxvalue, PMIX_Request *request);
+
+/*
+ * Waits until the request is complete, as PMI_Barrier does, and says how it ended. To wait again, or for PMIX_REQUEST_NULL,
+ * returns at once. PMI_ERR_INVALID_ARG: no such request. PMI_ERR_INVALID_LENGTH: a value did not fit into the buffer of
+ * PMIX_Iallgather. PMI_FAIL: no member, the job is over (a rank died or aborted), or the time is up.
+ */
+int PMIX_Wait(PMIX_Request request);
+
+/*
+ * Sets *flag to PMI_TRUE if the request is complete, and then says how it ended as PMIX_Wait does; else to PMI_FALSE. Every few
+ * milliseconds it looks for the server's answer, for a millisecond at most, so that a rank that does nothing but ask
+ * gets it. PMI_ERR_INVALID_ARG: flag is NULL, or no such request. PMI_FAIL: no member, or the job is over.
+ */
+int PMIX_Test(PMIX_Request request, PMI_BOOL *flag);
 
 #ifdef __cplusplus
 }

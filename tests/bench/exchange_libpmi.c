@@ -1,4 +1,4 @@
-/* The benchmark's six calls over libpmi.so. */
+/* The benchmark's calls over libpmi.so. */
 #include "layer.h"
 
 #include <pmi.h>
@@ -44,6 +44,11 @@ void layer_barrier(void)
 void layer_get(const char *key, char *value, size_t room)
 {
     check(PMI_KVS_Get(kvsname, key, value, (int)room), "PMI_KVS_Get");
+}
+
+double layer_server_cpu(void)
+{
+    return 0; /* nobody answers: the ranks share the board */
 }
 
 void layer_finalize(void)

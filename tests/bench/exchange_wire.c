@@ -1,6 +1,8 @@
-/* The benchmark's six calls over the PMI-1 wire protocol: one line per command on the inherited descriptor
- * PMI_FD, one line per answer. This is what MPICH's own client does under Hydra and gforker. */
+/* The benchmark's calls over the PMI-1 wire protocol: one line per command on the inherited descriptor
+ * PMI_FD, one line per answer. This is what MPICH's own client does; the same program runs under
+ * every process manager. */
 #include "layer.h"
+#include "server_cpu.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -105,6 +107,8 @@ void layer_init(int *rank, int *size)
     *size = number_from("PMI_SIZE");
     ask("cmd=init pmi_version=1 pmi_subversion=1\n", "response_to_init");
     copy_field(ask("cmd=get_my_kvsname\n", "my_kvsname"), " kvsname=", kvsname, sizeof kvsname);
+    if (*rank == 0)
+        server_cpu_find();
 }
 
 void layer_put(const char *key, const char *value)
@@ -129,6 +133,11 @@ void layer_get(const char *key, char *value, size_t room)
     char line[LINE_ROOM];
     snprintf(line, sizeof line, "cmd=get kvsname=%s key=%s\n", kvsname, key);
     copy_field(ask(line, "get_result"), " value=", value, room);
+}
+
+double layer_server_cpu(void)
+{
+    return server_cpu_ns();
 }
 
 void layer_finalize(void)

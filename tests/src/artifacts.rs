@@ -21,7 +21,7 @@ pub fn binary(name: &str) -> PathBuf {
     built().profile.join(name)
 }
 
-/// The directory that holds `libpmi.so.0`, freshly built, under the name that programs look for.
+/// The directory that holds `libpmi.so.0` and `libpmi2.so.0`, freshly built, under the names that programs look for.
 pub fn library_dir() -> PathBuf {
     built().profile.join("pmi-tests/lib")
 }
@@ -35,15 +35,8 @@ pub fn c_program(name: &str) -> PathBuf {
         format!("{}/libpmi.so.0", library.display()),
         format!("-Wl,-rpath,{}", library.display()),
     ];
-    compile("cc", &source_tree().join("tests/programs").join(name).with_extension("c"), &options)
-}
-
-/// `examples/ring.c`, compiled with Open MPI.
-pub fn ring_program() -> PathBuf {
-    let compiler = ["mpicc.openmpi", "mpicc"].into_iter().find(|name| is_open_mpi(name));
-    let compiler = compiler
-        .expect("Open MPI is missing: run scripts/test, or install openmpi-bin and libopenmpi-dev");
-    compile(compiler, &source_tree().join("examples/ring.c"), &[])
+    let source = source_tree().join("tests/programs").join(name).with_extension("c");
+    compile("cc", &source, name, &options)
 }
 
 /// A directory under `target/venv`, filled by `scripts/test`.
@@ -57,15 +50,9 @@ pub fn venv(name: &str) -> PathBuf {
     venv
 }
 
-fn is_open_mpi(compiler: &str) -> bool {
-    let answer = Command::new(compiler).arg("--showme:version").output();
-    answer.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("Open MPI"))
-}
-
-/// Compiles a C program once and again when its sources are newer. Parallel callers may both compile: the
-/// result is moved into place.
-fn compile(compiler: &str, source: &Path, options: &[String]) -> PathBuf {
-    let name = source.file_stem().expect("sources have names").to_str().expect("in ASCII");
+/// Compiles a C program to a program called `name`, once and again when its sources are newer. Parallel callers
+/// may both compile: the result is moved into place.
+pub(crate) fn compile(compiler: &str, source: &Path, name: &str, options: &[String]) -> PathBuf {
     let directory = built().profile.join("pmi-tests/bin");
     fs::create_dir_all(&directory).expect("the target directory is writable");
     let program = directory.join(name);
@@ -134,7 +121,7 @@ fn build_once(profile: &Path) {
         return;
     }
     build(profile);
-    link_library(profile);
+    ["libpmi", "libpmi2"].iter().for_each(|library| link_library(profile, library));
     fs::write(note, run).expect("the target directory is writable");
 }
 
@@ -153,11 +140,12 @@ fn build(profile: &Path) {
 }
 
 /// Programs look for the soname, cargo writes the plain name.
-fn link_library(profile: &Path) {
+fn link_library(profile: &Path, library: &str) {
     let directory = profile.join("pmi-tests/lib");
     fs::create_dir_all(&directory).expect("the target directory is writable");
-    let link = directory.join("libpmi.so.0");
+    let link = directory.join(format!("{library}.so.0"));
     if fs::symlink_metadata(&link).is_err() {
-        symlink(profile.join("libpmi.so"), &link).expect("the target directory is writable");
+        symlink(profile.join(format!("{library}.so")), &link)
+            .expect("the target directory is writable");
     }
 }

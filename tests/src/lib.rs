@@ -4,9 +4,15 @@
 pub mod artifacts;
 pub mod job;
 pub mod leftovers;
+pub mod mpi;
+pub mod slurm;
+pub mod starter;
 pub mod tree;
 pub mod wait;
 
-pub use artifacts::{binary, c_program, ring_program, source_tree, venv};
+pub use artifacts::{binary, c_program, source_tree, venv};
 pub use job::{Job, Outcome, Running};
+pub use mpi::{Mpi, ring_program};
+pub use slurm::Slurm;
+pub use starter::Starter;
 pub use wait::until;

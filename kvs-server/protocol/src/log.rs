@@ -259,6 +259,12 @@ fn encode_chunk(offset: u64, len: u64) -> [u8; 16] {
     value
 }
 
+/// Where the piece of `node`'s up-log ends that follows this record, if it is the head of one.
+pub fn chunk_end_of(node: u64, record: &Record) -> Option<u64> {
+    let ours = record.kind == RecordKind::Chunk && record.space == node;
+    ours.then(|| decode_chunk(record.value)).flatten().map(|(offset, len)| offset + len)
+}
+
 fn decode_chunk(value: &[u8]) -> Option<(u64, u64)> {
     let (offset, len) = value.split_first_chunk::<8>()?;
     let (offset, len) = (u64::from_le_bytes(*offset), u64::from_le_bytes(len.try_into().ok()?));

@@ -458,10 +458,11 @@ impl Conductor<'_> {
         }
         let server_pid = self.server.pid().map_or(0, Pid::as_raw);
         let guardian = self.guardian.as_ref().map_or(0, |guardian| guardian.pid().as_raw());
-        let job = self.group.clone();
+        let (job, bridge) = (self.group.clone(), self.bridge.pid());
         self.remark(|_| {
             format!(
-                "job {job}: server {server} (process {server_pid}), guardian process {guardian}"
+                "job {job}: server {server} (process {server_pid}), guardian process {guardian}, \
+                 bridge process {bridge}"
             )
         });
     }

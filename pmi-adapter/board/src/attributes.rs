@@ -36,7 +36,7 @@ const ALIGN: u64 = 8;
 
 const _: () = {
     assert!(CHAINS.is_power_of_two(), "a hash is cut to a chain's number by a mask");
-    assert!(KEY_MAX <= u32::MAX as usize && VALUE_MAX <= u32::MAX as usize, "lengths fit a word");
+    assert!(KEY_MAX + VALUE_MAX <= u32::MAX as usize, "lengths fit half a word");
     assert!(CAPACITY >= 1024 * (HEAD_LEN + (KEY_MAX + VALUE_MAX) as u64), "room for large ones");
 };
 
@@ -207,6 +207,7 @@ mod tests {
         let config = BoardConfig {
             secret: &[5; 32],
             job: "attributes",
+            node: None,
             size: 1,
             local_size: None,
             log_ceiling: 1 << 20,

@@ -139,7 +139,15 @@ impl Board {
         match self.size() {
             board if board != self.size => Err(ClaimError::SizeDiffers { board, ours: self.size }),
             size if rank >= size => Err(ClaimError::RankBeyondSize { size }),
-            _ => liveness::claim(&self.shared, rank),
+            _ => liveness::claim(&self.shared, rank).inspect_err(|error| self.keep_locks(*error)),
+        }
+    }
+
+    /// Another copy of this code in this process, with a descriptor of its own, may be the rank. Its locks would go
+    /// with ours: record locks end when a process closes *any* descriptor of the file. So this one stays open.
+    fn keep_locks(&self, error: ClaimError) {
+        if matches!(error, ClaimError::RankTaken { pid } if pid == self.shared.pid()) {
+            std::mem::forget(Arc::clone(&self.shared));
         }
     }
 
@@ -153,6 +161,12 @@ impl Board {
     /// The rank's process, for which this one holds the place, has ended without `PMI_Finalize`.
     pub fn declare_dead(&self, slot: &Slot) {
         liveness::declare_dead(&self.shared, slot);
+    }
+
+    /// Is no other rank of this node there, or to come? Where nobody knows how many will come, all ranks of the group
+    /// may.
+    pub fn is_alone(&self, slot: &Slot) -> bool {
+        liveness::is_alone(&self.shared, slot, self.local_size.unwrap_or(self.size))
     }
 
     /// Everybody who has claimed a slot, in the order of their coming. Asks the kernel about each that has not

@@ -82,12 +82,17 @@ impl<'a> Delegate<'a> {
     /// `mark` must have been written. For an epoch that is open already, and a mark that is visible already, it
     /// only gives up the lead.
     ///
+    /// The up-log is released as far as the log says that the server has it. That may be less than the delegate has
+    /// sent: the server may have opened the epoch on the word of an earlier one, before the last commits.
+    ///
     /// # Errors
     /// The bytes are not whole records. The lead is given up; the job should be failed.
     pub fn open_epoch(mut self, epoch: u32, mark: u64) -> Result<(), BadLog> {
         let board = self.board;
         let segment = board.shared().segment();
-        index::extend(segment, self.lead(), mark)?;
+        if let Some(cursor) = index::extend(segment, self.lead(), mark)? {
+            self.up_release(cursor);
+        }
         segment.publish(self.lead(), mark);
         self.set_port(0);
         if let Some(lead) = self.lead.take() {

@@ -8,6 +8,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use pmi_protocol::log::chunk_end_of;
 use pmi_protocol::record::{Record, RecordKind, records};
 
 use crate::layout::FIRST_TABLE;
@@ -122,9 +123,9 @@ pub fn next_record<'a>(segment: &'a Segment, space: u64, cursor: u64) -> Option<
 }
 
 /// Indexes the records between the visible mark and `mark`. Doing it again, after a delegate died over it,
-/// changes nothing.
-pub fn extend(segment: &Segment, lead: &mut Lead, mark: u64) -> Result<(), BadLog> {
-    let mut at = segment.visible_log().len() as u64;
+/// changes nothing. Returns how much of this node's up-log the log has, if these records tell.
+pub fn extend(segment: &Segment, lead: &mut Lead, mark: u64) -> Result<Option<u64>, BadLog> {
+    let (mut at, mut cursor) = (segment.visible_log().len() as u64, None);
     while at < mark {
         let log = segment.staged_log(lead, mark);
         let rest = log.get(at as usize..).unwrap_or(&[]);
@@ -134,10 +135,12 @@ pub fn extend(segment: &Segment, lead: &mut Lead, mark: u64) -> Result<(), BadLo
             let tag = tag_of(record.space, record.key);
             insert(segment, table_in_use(segment), log, tag, at, &record);
             grow_when_half_full(segment, lead);
+        } else {
+            cursor = chunk_end_of(segment.founding().node_id, &record).or(cursor);
         }
         at = next;
     }
-    Ok(())
+    Ok(cursor)
 }
 
 fn table_in_use(segment: &Segment) -> &[AtomicU64] {

@@ -101,6 +101,9 @@ impl std::fmt::Display for ClaimError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use ClaimError::*;
         match self {
+            RankTaken { pid } if *pid == std::process::id() => f.write_str(
+                "this process already is this rank. If it has loaded both libpmi.so and libpmi2.so: use one of them",
+            ),
             RankTaken { pid } => {
                 write!(f, "process {pid} already is this rank: start each rank number once")
             }
@@ -196,6 +199,15 @@ pub fn release(shared: &Shared, slot: &Slot, expected: u32) -> bool {
     first
         && states().all(|state| state == State::Finalized)
         && states().count() >= expected as usize
+}
+
+/// Have at least `expected` claimed a slot, and all but the one of `slot` left? A slot that is being claimed has a rank
+/// to come.
+pub fn is_alone(shared: &Shared, slot: &Slot, expected: u32) -> bool {
+    let gone = |cell| matches!(State::of(cell), Some(State::Finalized | State::Dead));
+    let slots = claimed(shared);
+    slots.len() >= expected as usize
+        && (0..).zip(slots).all(|(index, cell)| index == slot.index || gone(cell))
 }
 
 /// Marks a joined slot of this process as dead: its lock would not tell, since this process lives.

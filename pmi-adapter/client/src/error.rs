@@ -1,8 +1,8 @@
-//! Return codes of PMI, and failures on their way to one.
+//! Return codes of PMI-1 and PMI-2, and failures on their way to one.
 
 pub use pmi_board::session::Error as BackendError;
 
-/// The return codes of `pmi.h`.
+/// The return codes of `pmi.h`. Those of `pmi2.h` have the same numbers and names, but for the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Code {
@@ -10,6 +10,8 @@ pub enum Code {
     Fail = -1,
     /// `PMI_SUCCESS`
     Success = 0,
+    /// `PMI2_ERR_INIT`: not initialised. PMI-1 functions return `PMI_FAIL` then, as in Slurm's library.
+    Init = 1,
     /// `PMI_ERR_NOMEM`: the buffer is too small (`PMI_Get_options` only).
     NoMem = 2,
     /// `PMI_ERR_INVALID_ARG`
@@ -34,8 +36,13 @@ pub enum Code {
     InvalidKeyvalp = 12,
     /// `PMI_ERR_INVALID_SIZE`
     InvalidSize = 13,
-    /// `PMI_ERR_INVALID_KVS`: there is no such key-value space.
+    /// `PMI_ERR_INVALID_KVS`: there is no such key-value space. In PMI-2 this number is [`Code::OTHER`].
     InvalidKvs = 14,
+}
+
+impl Code {
+    /// `PMI2_ERR_OTHER`: in MPICH's and Slurm's libraries a key without a value, among others.
+    pub const OTHER: Code = Code::InvalidKvs;
 }
 
 /// Why a call does not return `PMI_SUCCESS`.

@@ -5,7 +5,9 @@
 //! thread, or handles a signal.
 #![deny(unsafe_code)]
 
+pub mod attributes;
 pub mod backend;
+pub mod collective;
 pub mod debug;
 #[allow(unsafe_code)]
 pub mod entry;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, parse_mapping};
 
-use crate::backend::{self, Backend, Place};
+use crate::backend::{self, Api, Backend, LIMITS, Limits, Place};
+use crate::collective::Barriers;
 use crate::debug;
 use crate::environment::Placement;
 use crate::error::Failure;
@@ -30,34 +31,39 @@ pub struct Member {
     clique: OnceLock<Vec<u32>>,
     /// Where each space's iteration stands. Iterators belong to the process, as in every PMI-1 library.
     cursors: Mutex<HashMap<Vec<u8>, u64>>,
+    pub(crate) barriers: Barriers,
 }
 
-/// `PMI_Init`: joins the job. A second call changes nothing. Returns whether the group was spawned.
+/// `PMI_Init` and `PMI2_Init`: joins the job. A second call changes nothing. Returns where the process stands in it.
 ///
 /// A rank that has left its job cannot come back: the others may have ended it meanwhile, and its server too. A
 /// process outside any job may begin anew as often as it likes.
-pub fn init() -> Result<bool, Failure> {
+pub fn init(api: Api) -> Result<Place, Failure> {
     let _change = lock(&CHANGE);
     if let Some(member) = peek(Arc::clone) {
         member.check_owner()?;
-        return Ok(member.place().spawned);
+        return Ok(member.place());
     }
     if LEFT.load(Ordering::Relaxed) {
         return Err(Failure::because(
             "this process has left its job, which does not take it back: call PMI_Finalize once, at the end",
         ));
     }
-    let member = Arc::new(Member::join()?);
-    let spawned = member.place().spawned;
+    let member = Arc::new(Member::join(api)?);
+    let place = member.place();
     *MEMBER.write().unwrap_or_else(PoisonError::into_inner) = Some(member);
-    Ok(spawned)
+    Ok(place)
 }
 
-/// `PMI_Finalize`: leaves the job. Without a membership there is nothing to do, which is success.
+/// `PMI_Finalize`: leaves the job, once a split barrier under way is complete. Without a membership there is nothing to
+/// do, which is success.
 pub fn finalize() -> Result<(), Failure> {
     let _change = lock(&CHANGE);
     let Some(member) = peek(Arc::clone) else { return Ok(()) };
     member.check_owner()?;
+    if let Err(failure) = member.barriers.complete(member.backend()) {
+        tracing::debug!(?failure, "the split barrier under way has failed");
+    }
     let outcome = member.backend.finalize();
     LEFT.store(!member.backend.is_singleton(), Ordering::Relaxed);
     MEMBER.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -74,22 +80,30 @@ pub fn peek<R>(use_it: impl FnOnce(&Arc<Member>) -> R) -> Option<R> {
     MEMBER.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(use_it)
 }
 
+/// The maxima that programs are told: ours, until a server has said others.
+pub fn limits() -> Limits {
+    peek(|member| member.backend.limits()).unwrap_or(LIMITS)
+}
+
 impl Member {
-    fn join() -> Result<Member, Failure> {
+    fn join(api: Api) -> Result<Member, Failure> {
         let placement = Placement::read(&|name| {
             std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })
         .map_err(|error| Failure::because(error.to_string()))?;
         debug::set_rank(placement.source.map(|_| placement.rank));
         tracing::trace!("place: {placement:?}");
-        let backend = backend::connect(&placement)?;
-        debug::set_rank((!backend.is_singleton()).then_some(backend.place().rank));
+        let backend = backend::connect(&placement, api)?;
+        if !backend.is_singleton() {
+            debug::set_rank(Some(backend.place().rank));
+        }
         Ok(Member {
             placement,
             backend,
             owner: std::process::id(),
             clique: OnceLock::new(),
             cursors: Mutex::default(),
+            barriers: Barriers::default(),
         })
     }
 
@@ -185,17 +199,31 @@ impl Member {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `PMI_Abort`: tells the job and stderr, then exits. Works while another thread stands in a barrier.
-pub fn abort(code: i32, text: Option<&str>) -> ! {
-    let message =
-        text.map_or(format!("PMI_Abort({code})"), |text| format!("PMI_Abort({code}): {text}"));
-    debug::say(message.trim_end());
+/// `PMI_Abort`: tells the job and stderr, then exits. Works while another thread stands in a barrier. `call` is what the
+/// program has called.
+pub fn abort(call: &str, code: i32, text: Option<&str>) -> ! {
+    say_abort(call, text);
     if let Some(member) = member() {
         member.backend.abort(code, text.unwrap_or_default());
     }
     std::process::exit(code)
+}
+
+/// `PMI2_Abort` of this process only: tells stderr, leaves the job, and exits with code 0, as in Slurm's library: with any
+/// other code the launcher would end the job.
+pub fn leave(call: &str, text: Option<&str>) -> ! {
+    say_abort(call, text);
+    if let Some(Err(error)) = member().map(|member| member.backend.finalize()) {
+        tracing::debug!(%error, "the job was not told");
+    }
+    std::process::exit(0)
+}
+
+fn say_abort(call: &str, text: Option<&str>) {
+    let message = text.map_or(call.to_owned(), |text| format!("{call}: {text}"));
+    debug::say(message.trim_end());
 }

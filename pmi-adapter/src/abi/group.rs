@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use crate::keyval::OPTIONS;
+use pmi_client::backend::Api;
 use pmi_client::entry;
 use pmi_client::entry::argument::{Chars, Out, Text};
 use pmi_client::error::{Code, Failure};
@@ -31,7 +32,7 @@ entry! {
     /// Joins the job.
     fn PMI_Init(spawned: Out<c_int>) {
         let spawned = spawned.or(Code::InvalidArg)?;
-        spawned.set(process::init()?.into());
+        spawned.set(process::init(Api::Pmi1)?.spawned.into());
         Ok(())
     }
 }
@@ -114,7 +115,7 @@ entry! {
 entry! {
     /// Waits for all ranks.
     fn PMI_Barrier() {
-        member()?.backend().barrier().map_err(Failure::from)
+        member()?.barrier()
     }
 }
 
@@ -143,7 +144,7 @@ entry! {
     /// Ends the job; does not return.
     fn PMI_Abort(exit_code: c_int, error_msg: Text) {
         let text = error_msg.or(Code::InvalidArg).ok().map(String::from_utf8_lossy);
-        process::abort(exit_code, text.as_deref())
+        process::abort(&format!("PMI_Abort({exit_code})"), exit_code, text.as_deref())
     }
 }
 

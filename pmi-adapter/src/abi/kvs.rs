@@ -27,7 +27,7 @@ entry! {
 entry! {
     /// Room for a kvsname.
     fn PMI_KVS_Get_name_length_max(length: Out<c_int>) {
-        length.or(Code::InvalidArg)?.set(KVSNAME_MAX as c_int);
+        length.or(Code::InvalidArg)?.set(process::limits().kvsname as c_int);
         Ok(())
     }
 }
@@ -35,7 +35,7 @@ entry! {
 entry! {
     /// Room for a key.
     fn PMI_KVS_Get_key_length_max(length: Out<c_int>) {
-        length.or(Code::InvalidArg)?.set(KEY_MAX as c_int);
+        length.or(Code::InvalidArg)?.set(process::limits().key as c_int);
         Ok(())
     }
 }
@@ -43,7 +43,7 @@ entry! {
 entry! {
     /// Room for a value.
     fn PMI_KVS_Get_value_length_max(length: Out<c_int>) {
-        length.or(Code::InvalidArg)?.set(VALUE_MAX as c_int);
+        length.or(Code::InvalidArg)?.set(process::limits().value as c_int);
         Ok(())
     }
 }
@@ -74,7 +74,9 @@ entry! {
     fn PMI_KVS_Put(kvsname: Text, key: Text, value: Text) {
         let kvsname = kvsname.at_most(KVSNAME_MAX, Code::InvalidKvs)?;
         let key = key.at_most(KEY_MAX, Code::InvalidKey)?;
-        let value = value.at_most(VALUE_MAX, Code::InvalidVal)?;
+        // Some servers take longer values than ours; the backend knows.
+        let longest = process::limits().value.max(VALUE_MAX);
+        let value = value.at_most(longest, Code::InvalidVal)?;
         process::member().ok_or(NO_SPACE)?.backend().put(kvsname, key, value).map_err(Failure::from)
     }
 }
@@ -157,7 +159,8 @@ entry! {
 
 /// The draft's iterators know no lengths: the buffers have the announced maxima.
 fn announced(key: Chars, val: Chars) -> Result<PairBuffers, Failure> {
-    PairBuffers::new(key, KEY_MAX as c_int, val, VALUE_MAX as c_int)
+    let limits = process::limits();
+    PairBuffers::new(key, limits.key as c_int, val, limits.value as c_int)
 }
 
 entry! {

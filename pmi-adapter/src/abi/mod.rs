@@ -6,3 +6,4 @@ mod group;
 mod keyvals;
 mod kvs;
 mod spawn;
+mod split;

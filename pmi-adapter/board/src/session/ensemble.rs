@@ -129,6 +129,10 @@ impl Ensemble {
         &self.node.board
     }
 
+    pub(super) fn node(&self) -> &Node {
+        self.node
+    }
+
     /// The default kvsname.
     pub fn kvsname(&self) -> &'static str {
         &self.node.config.job
@@ -137,6 +141,10 @@ impl Ensemble {
     /// Readable when the server, or an early arrival of another process, has something to say.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.courier.as_fd()
+    }
+
+    pub(super) fn slot(&self, member: MemberId) -> &Slot {
+        &self.seats[member.0].slot
     }
 
     /// Claims the place of a rank. It has joined when it is [released](Self::take_released).
@@ -176,12 +184,6 @@ impl Ensemble {
         self.node.board.lookup(0, key, |record| read(record.value)).ok_or(Error::NoSuchKey)
     }
 
-    /// Puts an attribute of the node, seen by its ranks at once.
-    pub fn put_attribute(&self, name: &[u8], value: &[u8]) -> Result<(), Error> {
-        check_pair(name, value)?;
-        self.node.board.put_attribute(name, value).map_err(|error| Error::Full(error.to_string()))
-    }
-
     /// Commits what the rank has put, and enters the barrier for it.
     pub fn enter(&mut self, member: MemberId) -> Result<(), Error> {
         self.node.check_over()?;
@@ -190,6 +192,7 @@ impl Ensemble {
             self.node.commit(&seat.slot, bytes)?;
             seat.puts.committed(0);
         }
+        seat.puts.seal();
         match self.ahead {
             None => self.arrive(member),
             // Nobody enters an epoch before the server has followed the last one.
@@ -273,7 +276,9 @@ impl Ensemble {
 
     /// The epoch that ranks of this process wait for while another process leads.
     pub fn waits_for(&self) -> Option<u32> {
-        self.standing.as_ref().filter(|_| self.leading.is_none()).map(|standing| standing.epoch)
+        let all_here = self.node.config.local_size == Some(self.seats.len() as u32);
+        let follows = self.leading.is_none() && !all_here;
+        self.standing.as_ref().filter(|_| follows).map(|standing| standing.epoch)
     }
 
     /// When to call [`advance`](Self::advance) at the latest.
@@ -399,8 +404,7 @@ impl Ensemble {
         if let Some(outcome) = exchange.outcome() {
             self.courier.keep_servers(exchange);
             let mark = self.node.mark_of(outcome.clone())?;
-            let Leading { mut delegate, start, .. } = leading;
-            delegate.up_release(start.up_end);
+            let Leading { delegate, start, .. } = leading;
             return delegate
                 .open_epoch(start.epoch, mark)
                 .map_err(|error| Error::System(error.to_string()));

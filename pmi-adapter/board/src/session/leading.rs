@@ -37,7 +37,6 @@ impl Session {
         let mut exchange = node.exchange(courier, goal.clone(), start);
         let outcome = courier.run(&mut exchange, &mut delegate, &mut watch)?;
         let mark = node.mark_of(outcome)?;
-        delegate.up_release(watch.start.up_end);
         delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))
     }
 

@@ -1,11 +1,13 @@
 //! The session of one rank with the key-value server of its job, through the board of its node.
 
+mod attributes;
 mod courier;
 mod ensemble;
 mod error;
 mod leading;
 mod node;
 mod puts;
+mod split;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
@@ -22,6 +24,7 @@ pub use ensemble::{Ensemble, MemberId};
 pub use error::Error;
 use node::{Ahead, Node};
 use puts::Puts;
+use split::Glances;
 
 /// What a rank must know to join its job.
 #[derive(Clone, Debug)]
@@ -75,6 +78,7 @@ pub struct Session {
     barrier: Mutex<u32>,
     courier: Mutex<Option<Courier>>,
     ahead: Mutex<Option<Ahead>>,
+    glances: Mutex<Glances>,
     finalized: AtomicBool,
 }
 
@@ -89,7 +93,7 @@ impl Session {
         let node = Node::open(config)?;
         let slot = node.claim(node.config.rank)?;
         let session = Session::new(node, slot);
-        session.pass(0, Goal::Join)?;
+        session.pass(0, Goal::Join, false)?;
         session.warm_up();
         Ok(session)
     }
@@ -104,6 +108,7 @@ impl Session {
             barrier: Mutex::new(1),
             courier: Mutex::new(None),
             ahead: Mutex::new(None),
+            glances: Mutex::default(),
             finalized: AtomicBool::new(false),
             node,
         }
@@ -116,6 +121,7 @@ impl Session {
         let mut scratch = Puts::default();
         scratch.put(0, self.node.config.job.as_bytes(), self.node.config.job.as_bytes());
         scratch.committed(0);
+        scratch.seal();
         scratch.released();
         let _ = self.get(self.kvsname().as_bytes(), b"-", |_| ());
     }
@@ -237,17 +243,27 @@ impl Session {
     /// `PMI_Barrier`.
     pub fn barrier(&self) -> Result<(), Error> {
         let mut next = lock(&self.barrier);
-        self.pass(*next, Goal::Barrier)?;
+        lock(&self.puts).seal();
+        self.pass(*next, Goal::Barrier, false)?;
+        self.passed(&mut next);
+        Ok(())
+    }
+
+    fn passed(&self, next: &mut u32) {
         *next += 1;
         let mut puts = lock(&self.puts);
         puts.released();
         self.has_own.store(!puts.is_empty(), Ordering::Relaxed);
-        Ok(())
     }
 
-    /// Waits until `epoch` is open, as delegate where it must.
-    fn pass(&self, epoch: u32, goal: Goal) -> Result<(), Error> {
-        let deadline = self.node.config.timeout.map(|limit| Instant::now() + limit);
+    /// When a call that begins now has to end.
+    fn deadline(&self) -> Option<Instant> {
+        self.node.config.timeout.map(|limit| Instant::now() + limit)
+    }
+
+    /// Waits until `epoch` is open, as delegate where it must. `watch`: look out for the dead, whoever else does.
+    fn pass(&self, epoch: u32, goal: Goal, watch: bool) -> Result<(), Error> {
+        let deadline = self.deadline();
         self.settle(deadline)?;
         let mut lead = goal == Goal::Join || self.arrive(epoch);
         let mut patience = spread(self.patience, self.node.config.rank);
@@ -262,7 +278,7 @@ impl Session {
                 })?;
                 continue;
             }
-            match self.node.board.wait_opened(epoch, self.limit(deadline, patience)) {
+            match self.node.board.wait_opened(epoch, self.limit(deadline, patience, watch)) {
                 Wait::Opened => return Ok(()),
                 Wait::Failed => {}
                 Wait::Vacant => lead = true,
@@ -296,8 +312,9 @@ impl Session {
     }
 
     /// How long to sleep. Only some ranks watch over their peers: a timer costs a tenth of a barrier.
-    fn limit(&self, deadline: Option<Instant>, patience: Duration) -> Duration {
-        let watches = self.patience == PATIENCE_UNKNOWN || self.node.board.is_watch(&self.slot);
+    fn limit(&self, deadline: Option<Instant>, patience: Duration, watch: bool) -> Duration {
+        let watches =
+            watch || self.patience == PATIENCE_UNKNOWN || self.node.board.is_watch(&self.slot);
         match deadline {
             None if watches => patience,
             None => Duration::MAX,

@@ -123,13 +123,12 @@ impl Node {
             epoch_of_one_node(self.identity.node, start.up_base, &sent.records, start.epoch);
         let mark = start.visible + bytes.len() as u64;
         delegate.write_down(start.visible, &bytes)?;
-        let (epoch, up_end) = (start.epoch, start.up_end);
+        let epoch = start.epoch;
         let start = Start { visible: mark, ..start };
         let mut exchange = self.exchange(courier, Goal::Barrier, start);
         // First the server, which works while this process wakes its peers.
         courier.transmit(&mut exchange, &sent);
         keep(Ahead { exchange, sent, epoch, mark });
-        delegate.up_release(up_end);
         delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))
     }
 

@@ -9,7 +9,16 @@ const KEPT: usize = 64 * 1024;
 
 struct Own {
     value: Vec<u8>,
-    committed: bool,
+    state: State,
+}
+
+/// How far an own value has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Put,
+    Committed,
+    /// Committed before the rank entered the barrier that it is in.
+    Sealed,
 }
 
 /// What one rank has put since the last barrier.
@@ -26,7 +35,7 @@ impl Puts {
     pub fn put(&mut self, space: u64, key: &[u8], value: &[u8]) {
         let pending = self.pending.entry(space).or_default();
         Record { kind: RecordKind::Put, space, key, value }.append_to(pending);
-        let own = Own { value: value.to_vec(), committed: false };
+        let own = Own { value: value.to_vec(), state: State::Put };
         self.own.entry(space).or_default().insert(key.to_vec(), own);
     }
 
@@ -41,13 +50,18 @@ impl Puts {
             records.clear();
             records.shrink_to(KEPT);
         });
-        self.own.entry(space).or_default().values_mut().for_each(|own| own.committed = true);
+        advance(self.own.entry(space).or_default(), State::Put, State::Committed);
     }
 
-    /// A barrier has been passed: the log now says what the committed keys are worth.
+    /// The rank enters a barrier. What it commits while it is in there may be too late for it.
+    pub fn seal(&mut self) {
+        self.own.values_mut().for_each(|keys| advance(keys, State::Committed, State::Sealed));
+    }
+
+    /// A barrier has been passed: the log now says what the keys are worth that were committed before it.
     pub fn released(&mut self) {
         for keys in self.own.values_mut() {
-            keys.retain(|_, own| !own.committed);
+            keys.retain(|_, own| own.state != State::Sealed);
         }
     }
 
@@ -79,6 +93,10 @@ impl Puts {
     }
 }
 
+fn advance(keys: &mut BTreeMap<Vec<u8>, Own>, from: State, to: State) {
+    keys.values_mut().filter(|own| own.state == from).for_each(|own| own.state = to);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,9 +112,22 @@ mod tests {
         puts.committed(0);
         assert!(puts.pending(0).is_none());
         puts.put(0, b"later", b"3");
+        puts.seal();
         puts.released();
         assert_eq!((puts.own(0, b"k"), puts.own(0, b"later")), (None, Some(&b"3"[..])));
         assert_eq!(puts.all_own(0).count(), 1);
+    }
+
+    #[test]
+    fn what_is_committed_inside_a_barrier_is_kept_until_the_next() {
+        let mut puts = Puts::default();
+        puts.put(0, b"before", b"1");
+        puts.committed(0);
+        puts.seal();
+        puts.put(0, b"inside", b"2");
+        puts.committed(0);
+        puts.released();
+        assert_eq!((puts.own(0, b"before"), puts.own(0, b"inside")), (None, Some(&b"2"[..])));
     }
 
     #[test]

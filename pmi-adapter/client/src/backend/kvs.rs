@@ -106,23 +106,28 @@ impl Backend for Kvs {
     }
 
     fn begin_barrier(&self) -> Result<(), BackendError> {
-        Err(BackendError::Refused("no split barriers".to_owned()))
+        self.session.begin_barrier()
     }
 
     fn test_barrier(&self) -> Result<bool, BackendError> {
-        Err(BackendError::Refused("no split barriers".to_owned()))
+        self.session.test_barrier()
     }
 
     fn finish_barrier(&self) -> Result<(), BackendError> {
-        Err(BackendError::Refused("no split barriers".to_owned()))
+        self.session.finish_barrier()
     }
 
-    fn put_node_attribute(&self, _: &[u8], _: &[u8]) -> Result<(), BackendError> {
-        Err(BackendError::Refused("no node attributes".to_owned()))
+    fn put_node_attribute(&self, name: &[u8], value: &[u8]) -> Result<(), BackendError> {
+        self.session.put_attribute(name, value)
     }
 
-    fn node_attribute(&self, _: &[u8], _: bool, _: ReadValue<'_>) -> Result<(), BackendError> {
-        Err(BackendError::Refused("no node attributes".to_owned()))
+    fn node_attribute(
+        &self,
+        name: &[u8],
+        wait: bool,
+        read: ReadValue<'_>,
+    ) -> Result<(), BackendError> {
+        self.session.attribute(name, wait, read)
     }
 
     fn abort(&self, code: i32, text: &str) {

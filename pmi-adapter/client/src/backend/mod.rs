@@ -1,13 +1,19 @@
-//! Where a process's key-value spaces and barriers are: with the server of its job, or all its own.
+//! Where a process's key-value spaces and barriers are: with our server, with the server of another starter, or all its
+//! own. [`probe`] decides.
 
 mod kvs;
+pub mod probe;
 mod singleton;
+pub mod wire;
 
 pub use kvs::session_config;
 use pmi_protocol::limits::{KEY_MAX, KVSNAME_MAX, VALUE_MAX};
 use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 
+use probe::Choice;
+
 use crate::environment::Placement;
+use crate::environment::descriptor::Descriptor;
 use crate::error::{BackendError, Failure};
 
 /// Reads a value in place: a get copies it once, straight into the caller's buffer.
@@ -95,18 +101,18 @@ pub trait Backend: Send + Sync {
         read: ReadPair<'_>,
     ) -> Result<Option<u64>, BackendError>;
 
-    /// Waits for every rank of the group. Completes a split barrier first, if one is under way.
+    /// Waits for every rank of the group. Never called while a split barrier is under way.
     fn barrier(&self) -> Result<(), BackendError>;
 
-    /// Enters a barrier without waiting in it: the first half of a split barrier. The caller sees to it that there is
-    /// at most one.
+    /// Enters a barrier without waiting in it: the first half of a split barrier. Never called while one is under
+    /// way: [`Member`](crate::process::Member) sees to that. Any other call may come in between.
     fn begin_barrier(&self) -> Result<(), BackendError>;
 
     /// Has the barrier under way opened? Does not wait. Once it says so, [`finish_barrier`](Self::finish_barrier)
     /// returns at once.
     fn test_barrier(&self) -> Result<bool, BackendError>;
 
-    /// Waits in the barrier that [`begin_barrier`](Self::begin_barrier) entered. Success if there is none under way.
+    /// Waits in the barrier that [`begin_barrier`](Self::begin_barrier) entered. Called once for each.
     fn finish_barrier(&self) -> Result<(), BackendError>;
 
     /// Puts a pair that the ranks of this node share, at once and without a barrier. A later put replaces.
@@ -138,11 +144,27 @@ pub trait Backend: Send + Sync {
     fn finalize(&self) -> Result<(), BackendError>;
 }
 
-/// Picks the backend of a process: the server of its job, else singleton. Never several silent singletons.
-pub fn connect(placement: &Placement) -> Result<Box<dyn Backend>, Failure> {
-    match &placement.server {
-        Some(server) => Ok(Box::new(kvs::join(placement, server)?)),
-        None if placement.size == 1 => Ok(Box::new(singleton::Singleton::new(placement))),
-        None => Err(Failure::because(placement.no_server())),
+/// Which library is asked: they speak with another starter's server in their own versions of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// `libpmi.so.0`
+    Pmi1,
+    /// `libpmi2.so.0`
+    Pmi2,
+}
+
+/// Connects a process with what holds its job together, as [`probe`] decides. `PMI_DEBUG` tells what was taken, and
+/// why not what comes before it in the order.
+pub fn connect(placement: &Placement, api: Api) -> Result<Box<dyn Backend>, Failure> {
+    let decision = probe::decide(placement, &Descriptor::inspect).map_err(Failure::because)?;
+    for reason in &decision.passed_by {
+        tracing::debug!("{reason}");
     }
+    tracing::debug!("taken: {}", decision.choice);
+    Ok(match decision.choice {
+        Choice::Kvs(server) => Box::new(kvs::join(placement, server)?),
+        Choice::Descriptor(number) => Box::new(wire::join_at(number, placement, api)?),
+        Choice::Port(port) => Box::new(wire::join_through(port, placement)?),
+        Choice::Singleton => Box::new(singleton::Singleton::new(placement)),
+    })
 }

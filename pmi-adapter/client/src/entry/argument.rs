@@ -28,6 +28,11 @@ impl Text {
         Ok(unsafe { std::slice::from_raw_parts(pointer.as_ptr().cast(), length) })
     }
 
+    /// As [`at_most`](Self::at_most), but NULL is no string.
+    pub fn optional<'a>(self, max: usize, code: Code) -> Result<Option<&'a [u8]>, Failure> {
+        if self.0.is_null() { Ok(None) } else { self.at_most(max, code).map(Some) }
+    }
+
     /// The string, whatever its length.
     pub fn or<'a>(self, code: Code) -> Result<&'a [u8], Failure> {
         let pointer = NonNull::new(self.0.cast_mut()).ok_or(code)?;
@@ -133,6 +138,13 @@ impl Chars {
         let pointer = NonNull::new(self.0).ok_or(code)?;
         Ok(Buffer { pointer, length: length.max(0) as usize })
     }
+
+    /// A row of `count` buffers, of `length` bytes each.
+    pub fn row(self, count: u32, length: c_int, code: Code) -> Result<Buffer, Failure> {
+        let Buffer { pointer, length } = self.sized(length, code)?;
+        let length = length.checked_mul(count as usize).ok_or(code)?;
+        Ok(Buffer { pointer, length })
+    }
 }
 
 impl fmt::Display for Chars {
@@ -146,6 +158,10 @@ pub struct Buffer {
     pointer: NonNull<c_char>,
     length: usize,
 }
+
+// SAFETY: the memory is the C caller's, who lends it for the time of the call, or until a request is complete; nothing in
+// it depends on the thread.
+unsafe impl Send for Buffer {}
 
 impl Buffer {
     /// `too_long` if a string of this length does not fit.
@@ -165,6 +181,13 @@ impl Buffer {
         if let Some(room) = self.length.checked_sub(1) {
             self.store(&string[..string.len().min(room)]);
         }
+    }
+
+    /// Part of the buffer: `length` bytes from `from` on. The caller has checked that they are in it.
+    pub fn part(&self, from: usize, length: usize) -> Buffer {
+        assert!(from.checked_add(length).is_some_and(|end| end <= self.length));
+        // SAFETY: inside the buffer as just checked, or one past its end.
+        Buffer { pointer: unsafe { self.pointer.add(from) }, length }
     }
 
     fn store(&self, string: &[u8]) {

@@ -34,6 +34,14 @@ pub fn enter(
     code as c_int
 }
 
+/// Runs a body whose result is the answer itself: 0 if it panics.
+pub fn answer(name: &'static str, body: impl FnOnce() -> c_int) -> c_int {
+    debug::start();
+    let answer = catch_unwind(AssertUnwindSafe(body)).unwrap_or(0);
+    tracing::debug!("{name}() -> {answer}");
+    answer
+}
+
 #[cold]
 fn trace_arguments(name: &str, arguments: &[Named<'_>]) {
     let list: Vec<_> = arguments.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -3,7 +3,7 @@
 pub mod argument;
 mod call;
 
-pub use call::{Named, enter};
+pub use call::{Named, answer, enter};
 
 /// Defines an exported C function: traced, with errors as codes, and a panic as `PMI_FAIL`.
 #[macro_export]

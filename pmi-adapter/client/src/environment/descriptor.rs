@@ -4,6 +4,16 @@ use std::os::fd::BorrowedFd;
 
 use nix::sys::stat::{SFlag, fstat};
 
+/// The descriptor that the starter has left at this number, if something is open there.
+pub fn borrow(number: i32) -> Option<BorrowedFd<'static>> {
+    if Descriptor::inspect(number) == Descriptor::Closed {
+        return None;
+    }
+    // SAFETY: it is open. The starter has left it for as long as this process lives: only a program that closes
+    // what is not its own could end it, and would be answered with an error by the kernel.
+    Some(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
 /// What a number stands for in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Descriptor {

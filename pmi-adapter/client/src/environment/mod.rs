@@ -10,6 +10,7 @@ mod record;
 mod server;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::fmt;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use reader::Reader;
 use record::Origin;
 pub use record::{RECORD, record};
 pub use server::Server;
+pub use wire::{Port, Wire};
 
 /// The longest waiting time that `PMI_TIMEOUT` can ask for: a year, far from any overflow of a clock.
 const TIMEOUT_MAX_SECONDS: u64 = 366 * 24 * 3600;
@@ -54,6 +56,10 @@ pub struct Placement {
     pub changed_since: Vec<&'static str>,
     /// The key-value server, where one is named for this process.
     pub server: Option<Server>,
+    /// The server of another starter, where one is named for this process.
+    pub wire: Wire,
+    /// Another starter whose variables tell a size above 1 too, where `source` tells a size of 1.
+    pub rival: Option<&'static str>,
     /// `PMI_KVS_LOG_CEILING` in bytes.
     pub log_ceiling: u64,
     /// `PMI_TIMEOUT`: how long a call may wait.
@@ -84,11 +90,18 @@ impl Placement {
         let origin = Origin::of(lookup, descriptor);
         let shown = |name: &str| lookup(name).filter(|_| origin.shows(name));
         let reader = Reader::new(&shown);
-        let mut families = FAMILIES.iter().filter(|family| origin.placed_by(family.starter));
-        let place = match families.find(|family| family.applies(&reader)) {
+        let server = Server::read(&reader)?;
+        // Beside our own server, what leads to another one is not looked at.
+        let wire = if server.is_some() { Wire::default() } else { Wire::read(&reader)? };
+        let applies =
+            |family: &&Family| origin.placed_by(family.starter) && family.applies(&reader);
+        let mut families = FAMILIES.iter().filter(applies);
+        let place = match families.next() {
             Some(family) => Place::of(family, &reader)?,
+            None if wire.port.is_some() => Place::alone(),
             None => Place::outside(&reader, origin.evidence())?,
         };
+        check_rank_for(&server, &place)?;
         let universe_size = reader.number("PMI_UNIVERSE_SIZE", 1, i32::MAX as u64)?;
         Ok(Placement {
             rank: place.rank,
@@ -102,7 +115,11 @@ impl Placement {
             source: place.source,
             node: reader.text("PMI_KVS_NODE"),
             changed_since: origin.evidence().to_vec(),
-            server: Server::read(&reader, place.source)?,
+            rival: families
+                .find(|family| place.size == 1 && tells_more(family, &reader))
+                .map(|family| family.name),
+            server,
+            wire,
             log_ceiling: log_ceiling(&reader)?,
             timeout: timeout(lookup)?,
         })
@@ -119,6 +136,21 @@ impl Placement {
             self.source.unwrap_or("nobody"),
         )
     }
+}
+
+/// A server of ours has ranks only.
+fn check_rank_for(server: &Option<Server>, place: &Place) -> Result<(), EnvironmentError> {
+    match server {
+        Some(_) if place.source.is_none() => Err(EnvironmentError(
+            "PMI_KVS_SERVER is set, but this process has no rank: set PMI_RANK and PMI_SIZE".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Does this starter tell a size above 1?
+fn tells_more(family: &Family, reader: &Reader<'_>) -> bool {
+    Place::of(family, reader).is_ok_and(|place| place.size > 1)
 }
 
 /// `PMI_TIMEOUT`: how long a call may wait.
@@ -180,14 +212,11 @@ impl Place {
                 "PMI_SIZE={size} is set, but PMI_RANK is not: set both for every rank, or neither"
             )));
         }
-        Ok(Place {
-            rank: 0,
-            size: 1,
-            local_rank: None,
-            local_size: None,
-            clique: None,
-            source: None,
-        })
+        Ok(Place::alone())
+    }
+
+    fn alone() -> Place {
+        Place { rank: 0, size: 1, local_rank: None, local_size: None, clique: None, source: None }
     }
 }
 

@@ -35,19 +35,10 @@ impl fmt::Debug for Server {
 
 impl Server {
     /// All three variables, or none of them.
-    pub(super) fn read(
-        reader: &Reader<'_>,
-        source: Option<&str>,
-    ) -> Result<Option<Server>, EnvironmentError> {
+    pub(super) fn read(reader: &Reader<'_>) -> Result<Option<Server>, EnvironmentError> {
         let [Some(servers), Some(job), Some(secret)] = NAMES.map(|name| reader.text(name)) else {
             return all_missing(reader);
         };
-        if source.is_none() {
-            return Err(EnvironmentError(
-                "PMI_KVS_SERVER is set, but this process has no rank: set PMI_RANK and PMI_SIZE"
-                    .into(),
-            ));
-        }
         let addresses = servers.split(',').map(parse_address).collect::<Option<Vec<_>>>();
         let form =
             "host:port, or several separated by commas; an IPv6 address in brackets, as [::1]:5000";
@@ -72,7 +63,7 @@ fn all_missing(reader: &Reader<'_>) -> Result<Option<Server>, EnvironmentError> 
     }
 }
 
-fn parse_address(text: &str) -> Option<(String, u16)> {
+pub(super) fn parse_address(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.trim().rsplit_once(':')?;
     let port = port.parse().ok().filter(|&port| port != 0)?;
     let host = match host.strip_prefix('[') {
