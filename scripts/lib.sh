@@ -75,6 +75,11 @@ need_cargo() {
         die "cargo is not installed: get Rust from https://rustup.rs, or install rustc and cargo 1.88 or later"
 }
 
+# build_programs: what jobs need, as users build it.
+build_programs() {
+    cargo build --release --quiet -p pmi -p pmi-ssh -p pmi-kvs-server
+}
+
 # What a directory under target/venv was filled with, so that a changed pin is noticed.
 is_complete() { [ "$(cat "$venvs/$1/.complete" 2>/dev/null)" = "${*:2}" ]; }
 
@@ -126,26 +131,67 @@ need_nvshmem_plugins() {
     under_lock unpack_nvshmem_plugins "$requirement"
 }
 
-# openmpi_cc: prints the name of Open MPI's compiler wrapper, whatever the system's default MPI is.
-openmpi_cc() {
+# mpi_of COMPILER: prints name and version of the MPI that a compiler wrapper compiles for, as its mpi.h has them.
+mpi_of() {
+    command -v "$1" >/dev/null || return 1
+    "$1" -E -dM -include mpi.h -x c /dev/null 2>/dev/null | sed 's/"//g' | awk '
+        $1 == "#define" { value[$2] = $3 }
+        END {
+            if ("OMPI_MAJOR_VERSION" in value)
+                print "Open MPI " value["OMPI_MAJOR_VERSION"] "." value["OMPI_MINOR_VERSION"] "." \
+                    value["OMPI_RELEASE_VERSION"]
+            else if ("I_MPI_VERSION" in value) print "Intel MPI " value["I_MPI_VERSION"]
+            else if ("MVAPICH2_VERSION" in value) print "MVAPICH " value["MVAPICH2_VERSION"]
+            else if ("MPICH_VERSION" in value) print "MPICH " value["MPICH_VERSION"]
+            else exit 1
+        }'
+}
+
+# openmpi_major NAME: the major version in 'Open MPI 4.1.4'; nothing for others.
+openmpi_major() { sed -n 's/^Open MPI \([0-9]*\).*/\1/p' <<<"$1"; }
+
+# find_mpi PATTERN: sets mpi_cc to the first compiler wrapper whose MPI's name matches and which starts through PMI,
+# and mpi_name to that MPI; in mpi_unusable is what was found and does not.
+find_mpi() {
     local name
-    for name in mpicc.openmpi mpicc; do
-        if command -v "$name" >/dev/null && "$name" --showme:version 2>/dev/null | grep -q 'Open MPI'; then
-            echo "$name"
+    mpi_unusable=
+    for mpi_cc in mpicc mpicc.mpich mpicc.openmpi; do
+        name=$(mpi_of "$mpi_cc") || continue
+        # shellcheck disable=SC2053 # a pattern
+        [[ $name == $1 ]] || continue
+        if [ "$(openmpi_major "$name")" -ge 5 ] 2>/dev/null; then
+            mpi_unusable=$name
+        else
+            mpi_name=$name
             return 0
         fi
     done
     return 1
 }
 
-# openmpi_major: prints the major version of that Open MPI.
-openmpi_major() { "$(openmpi_cc)" --showme:version | sed -n 's/.*Open MPI \([0-9]*\).*/\1/p'; }
+can_install() {
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null &&
+        { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
+}
 
-# need_openmpi: a C compiler and an Open MPI that starts through a PMI library.
+# need_any_mpi: whatever MPI the machine has that starts through PMI, as find_mpi sets it; MPICH where there is none.
+need_any_mpi() {
+    find_mpi '*' && return 0
+    local pmix="starts through PMIx only, which this version does not speak"
+    if [ -n "$mpi_unusable" ]; then
+        can_install || die "$mpi_unusable $pmix, and nothing can be installed here:" \
+            "install MPICH or Open MPI 4 and put its mpicc on PATH"
+        log "$mpi_unusable $pmix: using MPICH"
+    fi
+    need_apt gcc libc6-dev mpich libmpich-dev
+    find_mpi '*' || die "there is no mpicc that compiles: see what 'mpicc -show' and 'mpicc.mpich -show' say"
+}
+
+# need_openmpi: an Open MPI that starts through a PMI library, for the tests.
 need_openmpi() {
     need_command cc gcc
-    openmpi_cc >/dev/null || need_apt gcc libc6-dev openmpi-bin libopenmpi-dev
-    openmpi_cc >/dev/null || die "mpicc is not Open MPI's, and mpicc.openmpi does not exist: install Open MPI 4"
-    [ "$(openmpi_major)" -le 4 ] ||
-        die "Open MPI $(openmpi_major) starts through PMIx only, which this version does not speak: install Open MPI 4"
+    find_mpi 'Open MPI *' && return 0
+    [ -n "$mpi_unusable" ] || need_apt gcc libc6-dev openmpi-bin libopenmpi-dev
+    find_mpi 'Open MPI *' ||
+        die "${mpi_unusable:-what is installed} is not Open MPI 4, which the tests need: put the mpicc of one on PATH"
 }

@@ -25,6 +25,7 @@ pub enum Id {
     InheritListGlobal,
     /// No variables that name our libpmi.so.
     NoLibrary,
+    PmiPort,
     /// Labels before lines.
     Label,
     /// Universe size.
@@ -195,6 +196,16 @@ pub const FLAGS: &[Flag] = &[
         more: "By default LD_LIBRARY_PATH (programs linked with libpmi.so.0), I_MPI_PMI_LIBRARY (Intel MPI) and \
                FLUX_JOB_ID with FLUX_PMI_LIBRARY_PATH (Open MPI 4) are set, so that these find it. A value given \
                with -env or -genv wins.",
+    },
+    Flag {
+        id: Id::PmiPort,
+        names: &["pmi-port"],
+        args: &[],
+        section: Section::Environment,
+        help: "serve ranks on PMI_PORT instead of PMI_FD",
+        more: "Programs with a PMI client of their own (MPICH, Intel MPI, NVSHMEM, OpenSHMEM) are served through a \
+               descriptor that they inherit, PMI_FD. With this option they connect to a TCP port on loopback \
+               (PMI_PORT) and show a secret number (PMI_ID): for programs behind a wrapper that closes descriptors.",
     },
     Flag {
         id: Id::Label,

@@ -132,6 +132,7 @@ impl<I: Iterator<Item = OsString>> Parser<I> {
             Id::InheritNoneGlobal => self.global.inherit = Some(Inherit::Nothing),
             Id::InheritListGlobal => self.global.inherit = Some(self.list(flag)?),
             Id::NoLibrary => self.job.presets = false,
+            Id::PmiPort => self.job.pmi_port = true,
             Id::Label => self.job.labels = true,
             Id::UniverseSize => self.job.universe_size = Some(self.number(flag)?),
             Id::Bind => {
@@ -313,9 +314,9 @@ mod tests {
     #[test]
     fn options_of_the_job() {
         let job = job(
-            "-l -usize 9 -bind ::1 -port-range 5000-5001 -log-ceiling 64m -v -no-pmi-library -wd /x a",
+            "-l -usize 9 -bind ::1 -port-range 5000-5001 -log-ceiling 64m -v -no-pmi-library -pmi-port -wd /x a",
         );
-        assert!(job.labels && job.verbose && !job.presets);
+        assert!(job.labels && job.verbose && !job.presets && job.pmi_port);
         assert_eq!(job.universe_size, Some(9));
         assert_eq!(job.bind.to_string(), "::1");
         assert_eq!(job.ports, Some(5000..=5001));

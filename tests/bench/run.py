@@ -7,168 +7,150 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import report
+from measure import Launcher, Series, floor, interleaved
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
+PARTS = ["exchange", "wire", "start", "memory", "init"]
+# What is measured unless --only says otherwise: the part "wire" is in "exchange" too.
+DEFAULT_PARTS = ["exchange", "start", "memory", "init"]
 RANKS = [2, 4, 16, 64, 256]
+QUICK_RANKS = [2, 64]
+WIRE_RANKS = [64]
 START_RANKS = [1, 16, 256]
+INIT_RANKS = [16]
 # Memory is read with about 4 MB in the log at either size: (ranks, 1,000-byte values of each rank).
 MEMORY_RUNS = [(64, 64), (256, 16)]
-TIMEOUT_SECONDS = 120
 
 
-class Launcher:
-    """A process manager, and the benchmark program that speaks its dialect."""
+class Setting:
+    """Where things are."""
 
-    def __init__(self, name, command, program):
-        self.name = name
-        self.command = command
-        self.program = program
+    def __init__(self, target, venvs):
+        self.programs = target / "bench"
+        self.pmi_ssh = str(target / "release" / "pmi-ssh")
+        self.library = target / "release" / "libpmi.so"
+        self.mpich = venvs / "mpich"
+        self.intel = venvs / "impi"
 
-    def run(self, ranks, *program):
-        """Runs a program on so many ranks; returns (seconds, stdout), or raises RuntimeError."""
-        started = time.perf_counter()
-        try:
-            done = subprocess.run(
-                [*self.command, "-n", str(ranks), *program],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=TIMEOUT_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            raise RuntimeError(f"did not end within {TIMEOUT_SECONDS} s") from None
-        seconds = time.perf_counter() - started
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RuntimeError(f"exit code {done.returncode}: {last[:200]}")
-        return seconds, done.stdout
-
-    def exchange(self, ranks, *arguments):
-        """One run of the exchange program: what its rank 0 reports."""
-        _, output = self.run(ranks, self.program, *arguments)
-        lines = [line for line in output.splitlines() if line.startswith("{")]
-        if len(lines) != 1:
-            raise RuntimeError(f"printed no result: {output[:200]!r}")
-        return json.loads(lines[0])
-
-    def start(self, ranks):
-        """One job that does nothing: its time in nanoseconds."""
-        seconds, _ = self.run(ranks, "/bin/true")
-        return {"start_ns": seconds * 1e9}
+    def program(self, name):
+        """Path of a compiled benchmark program."""
+        return str(self.programs / name)
 
 
-class Series:
-    """The repetitions of one measurement: numbers by name, and the failures."""
-
-    def __init__(self, launcher, ranks):
-        self.launcher = launcher
-        self.ranks = ranks
-        self.samples = []
-        self.failures = []
-
-    def take(self, measure, *arguments):
-        """Takes one more sample; a failure is noted, not hidden."""
-        try:
-            self.samples.append(measure(self.ranks, *arguments))
-        except RuntimeError as failure:
-            self.failures.append(str(failure))
-            print(f"  {self.launcher}, {self.ranks} ranks: {failure}", file=sys.stderr)
-
-    def medians(self):
-        """Median of each number, or nothing when every repetition failed."""
-        names = self.samples[0].keys() if self.samples else []
-        return {name: statistics.median(sample[name] for sample in self.samples) for name in names}
-
-    def as_json(self):
-        """What the JSON report holds of it."""
-        return {
-            "launcher": self.launcher,
-            "ranks": self.ranks,
-            "median": self.medians(),
-            "samples": self.samples,
-            "failures": self.failures,
-        }
-
-
-def interleaved(repetitions, ranks, sources):
-    """Measures every source once, then all again: drift of the machine hits all alike.
-
-    `sources` are pairs (name, function of the number of ranks).
-    """
-    series = {(name, count): Series(name, count) for count in ranks for name, _ in sources}
-    for count in ranks:
-        for repetition in range(repetitions):
-            print(f"{count} ranks, repetition {repetition + 1} of {repetitions}", file=sys.stderr)
-            for name, measure in sources:
-                series[name, count].take(measure)
-    return list(series.values())
-
-
-def compile_programs(target):
-    """Compiles the three programs; returns the directory that they are in."""
-    out = target / "bench"
-    library = target / "release" / "libpmi.so"
-    (out / "lib").mkdir(parents=True, exist_ok=True)
-    link = out / "lib" / "libpmi.so.0"
+def compile_programs(setting):
+    """Compiles every benchmark program."""
+    libraries = setting.programs / "lib"
+    libraries.mkdir(parents=True, exist_ok=True)
+    link = libraries / "libpmi.so.0"
     link.unlink(missing_ok=True)
-    link.symlink_to(library)
-    compile_c(out / "exchange_libpmi", ["exchange.c", "exchange_libpmi.c"], [
-        f"-I{TOP / 'pmi-adapter' / 'include'}", str(library), f"-Wl,-rpath,{out / 'lib'}"])
-    compile_c(out / "exchange_wire", ["exchange.c", "exchange_wire.c"], [])
-    compile_c(out / "futex_floor", ["futex_floor.c"], [])
-    return out
-
-
-def compile_c(program, sources, options):
-    """Compiles one program with optimisation; symbols are bound at its start, not in the measurement."""
+    link.symlink_to(setting.library)
     compiler = os.environ.get("CC", "cc")
+    include = f"-I{TOP / 'pmi-adapter' / 'include'}"
+    compile_c(compiler, setting.program("exchange_libpmi"), ["exchange.c", "exchange_libpmi.c"],
+              [include, str(setting.library), f"-Wl,-rpath,{libraries}"])
+    compile_c(compiler, setting.program("exchange_wire"), ["exchange.c", "exchange_wire.c", "server_cpu.c"])
+    compile_c(compiler, setting.program("futex_floor"), ["futex_floor.c"])
+    compile_c(compiler, setting.program("epoll_floor"), ["epoll_floor.c", "server_cpu.c"])
+    compile_c(str(setting.mpich / "bin" / "mpicc"), setting.program("mpi_init"), ["mpi_init.c"])
+
+
+def compile_c(compiler, program, sources, options=()):
+    """Compiles one program with optimisation; symbols are bound at its start, not in the measurement."""
     paths = [str(HERE / source) for source in sources]
-    subprocess.run([compiler, "-O2", "-Wall", "-Wl,-z,now", "-o", str(program), *paths, *options], check=True)
+    subprocess.run([compiler, "-O2", "-Wall", "-Wl,-z,now", "-o", program, *paths, *options], check=True)
 
 
-def launchers(target, venv, programs):
-    """Ours first, then those that it is compared with."""
-    wire = str(programs / "exchange_wire")
-    ours = Launcher("pmi-ssh", [str(target / "release" / "pmi-ssh")], str(programs / "exchange_libpmi"))
+def over_the_library(setting):
+    """Ours, whose ranks share a board through libpmi.so."""
+    return Launcher(report.OURS, [setting.pmi_ssh], setting.program("exchange_libpmi"))
+
+
+def over_the_wire(setting):
+    """The same wire client under everybody's process manager, ours first."""
+    wire = setting.program("exchange_wire")
     return [
-        ours,
+        Launcher(report.OURS_WIRE, [setting.pmi_ssh], wire),
         Launcher("hydra 4.0.2", ["/usr/bin/mpiexec.hydra"], wire),
-        Launcher("hydra 5.0.2", [str(venv / "bin" / "mpiexec.hydra")], wire),
-        Launcher("gforker 5.0.2", [str(venv / "bin" / "mpiexec.gforker")], wire),
+        Launcher("hydra 5.0.2", [str(setting.mpich / "bin" / "mpiexec.hydra")], wire),
+        Launcher("gforker 5.0.2", [str(setting.mpich / "bin" / "mpiexec.gforker")], wire),
     ]
 
 
-def floor(programs):
-    """The bare futex barrier, as a measurement like the others."""
-    command = [str(programs / "futex_floor")]
-
-    def measure(ranks):
-        done = subprocess.run([*command, str(ranks)], stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_SECONDS)
-        if done.returncode != 0:
-            raise RuntimeError(f"exit code {done.returncode}")
-        return json.loads(done.stdout)
-
-    return measure
+def floors(setting):
+    """What no process manager can be faster than."""
+    epoll = setting.program("epoll_floor")
+    return [
+        (report.FUTEX_FLOOR, floor(setting.program("futex_floor"))),
+        (report.EPOLL_FLOOR, floor(epoll)),
+        (report.EPOLL_FLOOR + ", server batch", floor(epoll, "--batch")),
+        (report.EPOLL_FLOOR + ", all batch", floor(epoll, "--batch-all")),
+    ]
 
 
-def measure_memory(ours, ranks):
+def measure_exchange(setting, arguments):
+    """Exchange, get and barrier: our library, and the wire protocol under everybody."""
+    launchers = [over_the_library(setting), *over_the_wire(setting)]
+    sources = [(each.name, each.exchange) for each in launchers]
+    return interleaved(arguments.reps, arguments.ranks, [*sources, *floors(setting)])
+
+
+def measure_wire(setting, arguments):
+    """The same without our library."""
+    sources = [(each.name, each.exchange) for each in over_the_wire(setting)]
+    return interleaved(arguments.reps, arguments.wire_ranks, [*sources, *floors(setting)])
+
+
+def measure_start(setting, arguments):
+    """Jobs that do nothing."""
+    launchers = [each for each in over_the_wire(setting) if each.name != report.OURS_WIRE]
+    sources = [(each.name, each.start) for each in [over_the_library(setting), *launchers]]
+    return interleaved(arguments.reps, [n for n in START_RANKS if n <= max(arguments.ranks)], sources)
+
+
+def measure_memory(setting, arguments):
     """What our ranks hold in memory with about 4 MB in the log."""
     series = []
     for count, values in MEMORY_RUNS:
-        if count in ranks:
+        if count in arguments.ranks:
             print(f"memory at {count} ranks", file=sys.stderr)
+            ours = over_the_library(setting)
             series.append(Series(ours.name, count))
             series[-1].take(lambda ranks, values=values: ours.exchange(ranks, str(values)))
     return series
+
+
+def measure_init(setting, arguments):
+    """MPI_Init of two MPI libraries, each under ours and under its own Hydra.
+
+    Intel MPI has the binary interface of MPICH 5, so its libraries run the same program. Its waiting ranks block,
+    because there may be fewer cores than ranks; its Hydra tells them so, others do not.
+    """
+    program = setting.program("mpi_init")
+    ours, wire = [setting.pmi_ssh], [setting.pmi_ssh, "-no-pmi-library"]
+    intel = {"LD_LIBRARY_PATH": str(setting.intel / "lib"), "I_MPI_WAIT_MODE": "1"}
+    launchers = [
+        Launcher("MPICH 5.0.2 under pmi-ssh", wire, program),
+        Launcher("MPICH 5.0.2 under hydra 5.0.2", [str(setting.mpich / "bin" / "mpiexec.hydra")], program),
+        Launcher("Intel MPI under pmi-ssh, wire", wire, program, intel),
+        Launcher("Intel MPI under pmi-ssh, libpmi.so", ours, program, intel),
+        Launcher("Intel MPI under its own hydra", [str(setting.intel / "bin" / "mpiexec.hydra")], program, intel),
+    ]
+    return interleaved(arguments.reps, INIT_RANKS, [(each.name, each.init) for each in launchers])
+
+
+MEASURES = {
+    "exchange": measure_exchange,
+    "wire": measure_wire,
+    "start": measure_start,
+    "memory": measure_memory,
+    "init": measure_init,
+}
 
 
 def machine():
@@ -183,41 +165,44 @@ def machine():
     }
 
 
+def parts(text):
+    """The value of --only."""
+    chosen = text.split(",")
+    wrong = [part for part in chosen if part not in PARTS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"there is no part '{wrong[0]}'; there are {', '.join(PARTS)}")
+    return chosen
+
+
 def parse_arguments():
     """Reads the command line; see scripts/bench --help."""
     parser = argparse.ArgumentParser(prog="scripts/bench")
     parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--mpich-venv", type=Path, required=True)
+    parser.add_argument("--venvs", type=Path, required=True)
     parser.add_argument("--reps", type=int)
     parser.add_argument("--ranks", type=lambda text: [int(number) for number in text.split(",")])
+    parser.add_argument("--only", type=parts, default=DEFAULT_PARTS)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     arguments.reps = arguments.reps or (2 if arguments.quick else 5)
-    arguments.ranks = arguments.ranks or ([2, 64] if arguments.quick else RANKS)
+    arguments.wire_ranks = arguments.ranks or WIRE_RANKS
+    arguments.ranks = arguments.ranks or (QUICK_RANKS if arguments.quick else RANKS)
     return arguments
 
 
 def main():
     """Measures everything and writes both reports."""
     arguments = parse_arguments()
+    setting = Setting(arguments.target.resolve(), arguments.venvs)
     result = {"machine": machine(), "repetitions": arguments.reps}
-    programs = compile_programs(arguments.target.resolve())
-    all_launchers = launchers(arguments.target.resolve(), arguments.mpich_venv, programs)
-
-    sources = [(each.name, each.exchange) for each in all_launchers]
-    exchange = interleaved(arguments.reps, arguments.ranks, [*sources, ("futex floor", floor(programs))])
-    starts = [(each.name, each.start) for each in all_launchers]
-    start = interleaved(arguments.reps, [n for n in START_RANKS if n <= max(arguments.ranks)], starts)
-    memory = measure_memory(all_launchers[0], arguments.ranks)
-
-    result["launchers"] = [each.name for each in all_launchers]
-    for name, series in [("exchange", exchange), ("start", start), ("memory", memory)]:
-        result[name] = [each.as_json() for each in series]
+    compile_programs(setting)
+    for part in arguments.only:
+        result[part] = [series.as_json() for series in MEASURES[part](setting, arguments)]
     result["ratios"] = report.ratios(result)
-    (programs / "report.json").write_text(json.dumps(result, indent=1) + "\n")
-    (programs / "report.md").write_text(report.markdown(result))
+    (setting.programs / "report.json").write_text(json.dumps(result, indent=1) + "\n")
+    (setting.programs / "report.md").write_text(report.markdown(result))
     print(report.markdown(result))
-    print(f"Written to {programs / 'report.md'} and {programs / 'report.json'}")
+    print(f"Written to {setting.programs / 'report.md'} and {setting.programs / 'report.json'}")
 
 
 if __name__ == "__main__":

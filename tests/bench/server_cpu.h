@@ -6,8 +6,8 @@
  * is Hydra's proxy or gforker. Call it once, before server_cpu_ns. */
 void server_cpu_find(void);
 
-/* Processor time of that process so far, in nanoseconds, as the scheduler has counted it; 0 where the kernel does
- * not say. It is utime + stime of /proc/PID/stat without their rounding to clock ticks. */
+/* Processor time of all threads of that process so far, in nanoseconds: its utime + stime, without the rounding of
+ * /proc/PID/stat to clock ticks. 0 where the kernel does not say. */
 double server_cpu_ns(void);
 
 #endif

@@ -13,7 +13,7 @@ pub enum Starter {
     PmiSsh,
     /// The same with `-pmi-port`, which gives every rank `PMI_PORT` and `PMI_ID`.
     PmiSshPort,
-    /// `examples/fork-loop`: a plain loop that starts `pmi-exec PROGRAM` for each rank.
+    /// `examples/fork-loop`: a plain loop that starts `pmi-exec PROGRAM` for each rank, on the same terms.
     ForkLoop,
     /// The same with `pmi-exec --pmi-port`.
     ForkLoopPort,
@@ -49,7 +49,7 @@ impl Starter {
 
 fn fork_loop(options: &[&str], ranks: u32) -> Job {
     let job = Job::new(&source_tree().join("examples/fork-loop")).env("PATH", path_with_ours());
-    job.args(options).arg(ranks.to_string())
+    job.arg("--no-pmi-library").args(options).arg(ranks.to_string())
 }
 
 /// `PATH` with the programs of this project in front.

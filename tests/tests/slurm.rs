@@ -1,6 +1,9 @@
 //! A real Slurm starts the ranks.
 
-use pmi_tests::{Mpi, Slurm};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pmi_tests::{Mpi, Running, Slurm, binary, until};
 
 /// The testbed itself: Slurm's own PMI server starts an MPI program.
 #[test]
@@ -31,6 +34,52 @@ fn the_exit_code_of_a_task_is_that_of_srun() {
     job.args(["sh", "-c", "exit $((SLURM_PROCID * 7))"]).run().assert_code(7);
 }
 
+/// A server for `ranks` ranks, started by hand on the first host, and what it tells the ranks to set.
+fn server(ranks: u32) -> (Running, Vec<(String, String)>) {
+    let mapping = format!("PMI_process_mapping=(vector,(0,1,{ranks}))");
+    let job = Slurm::shared().login(&binary("pmi-kvs-server"));
+    let job = job.args(["--job", &format!("slurm-{}", std::process::id())]);
+    let job = job.args(["--size", &ranks.to_string(), "--put", &mapping, "--env-file"]);
+    let file = job.directory().join("environment");
+    let server = job.arg(&file).start();
+    let environment = until("the server to write its environment file", || complete(&file));
+    (server, environment)
+}
+
+/// The variables in the server's file, once it is written.
+fn complete(file: &Path) -> Option<Vec<(String, String)>> {
+    let text = fs::read_to_string(file).ok().filter(|text| text.contains("PMI_KVS_SECRET="))?;
+    let words = text.split_whitespace().filter_map(|word| word.split_once('='));
+    Some(words.map(|(name, value)| (name.to_string(), value.to_string())).collect())
+}
+
+/// Slurm tells rank and size, a server started by hand keeps the values, and pmi-exec serves the program.
+fn hello_under_srun_and_pmi_exec(mpi: Mpi) {
+    let (server, environment) = server(4);
+    let job = Slurm::shared().srun(&["--mpi=none", "--ntasks=4"]);
+    let job = environment.iter().fold(job, |job, (name, value)| job.env(name, value));
+    let job = job.arg(binary("pmi-exec")).arg("--no-pmi-library");
+    let outcome = mpi.hello(job, 4).run();
+    outcome.assert_success();
+    assert_eq!(outcome.stdout, "hello: 4 ranks, 4 on a node, all results right\n");
+    server.finish().assert_success();
+}
+
+#[test]
+fn mpich_4_under_srun_and_pmi_exec_on_four_ranks() {
+    hello_under_srun_and_pmi_exec(Mpi::Mpich4);
+}
+
+#[test]
+fn mpich_5_under_srun_and_pmi_exec_on_four_ranks() {
+    hello_under_srun_and_pmi_exec(Mpi::Mpich5);
+}
+
+#[test]
+fn intel_mpi_under_srun_and_pmi_exec_on_four_ranks() {
+    hello_under_srun_and_pmi_exec(Mpi::Intel);
+}
+
 /// Nothing of a testbed outlives it, its init least of all.
 #[test]
 fn a_testbed_leaves_no_process() {
@@ -43,12 +92,12 @@ fn a_testbed_leaves_no_process() {
 }
 
 /// The kernel's name of the process namespace that a process is in.
-fn pid_namespace(pid: i32) -> Option<std::path::PathBuf> {
-    std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+fn pid_namespace(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }
 
-fn processes_in(namespace: &std::path::Path) -> usize {
-    let processes = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
+fn processes_in(namespace: &Path) -> usize {
+    let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| pid_namespace(*pid).as_deref() == Some(namespace)).count()
 }

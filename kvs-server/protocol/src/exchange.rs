@@ -116,6 +116,28 @@ pub enum Outcome {
     Silent,
 }
 
+/// The end of the group, if that is what a datagram says which came outside any exchange: the server tells every
+/// node, where its last delegate was.
+pub fn verdict(identity: &Identity, datagram: &[u8]) -> Option<Outcome> {
+    let datagram = decode(&identity.keys, Direction::Down, datagram).ok()?;
+    let header = datagram.header;
+    let ours = (header.group, header.node) == (identity.group, identity.node);
+    let over = header.kind == Kind::Fault && header.flags & REFUSED == 0;
+    if ours && over { fault(&datagram) } else { None }
+}
+
+fn fault(datagram: &Datagram) -> Option<Outcome> {
+    let (code, text) = decode_reason(datagram.bytes)?;
+    let refused = datagram.header.flags & REFUSED != 0;
+    Some(Outcome::Fault { code, rank: datagram.rank(), text, refused })
+}
+
+/// What peers are told of a rank that called `PMI_Abort`; its own text may be empty.
+pub fn abort_reason(rank: u32, code: i32, text: &str) -> String {
+    let colon = if text.is_empty() { "" } else { ": " };
+    format!("rank {rank} called PMI_Abort with code {code}{colon}{text}")
+}
+
 /// Reads up-log bytes from the board: appends `len` bytes at `offset` to the buffer.
 pub type ReadUp<'a> = dyn FnMut(u64, usize, &mut Vec<u8>) + 'a;
 
@@ -357,9 +379,7 @@ impl<P: Peer> Exchange<P> {
     }
 
     fn on_fault(&mut self, datagram: &Datagram) {
-        let Some((code, text)) = decode_reason(datagram.bytes) else { return };
-        let refused = datagram.header.flags & REFUSED != 0;
-        self.outcome = Some(Outcome::Fault { code, rank: datagram.rank(), text, refused });
+        self.outcome = fault(datagram);
     }
 
     /// Takes in an Ack. Its flags name the kind that it answers: an Ack of an `Up` that comes late must not

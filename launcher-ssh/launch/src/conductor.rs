@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
+use pmi_bridge::poller::{Interest, Poller};
 use pmi_kvs_server::control::{Command, Event, Statistics};
 
+use crate::bridge::Bridge;
 use crate::ending::{Ending, Failure, Step};
 use crate::guardian::Guardian;
 use crate::input::Input;
 use crate::job::Keeper;
 use crate::node::Node;
 use crate::output::Output;
-use crate::poller::{Interest, Poller};
 use crate::ranks::{Ranks, StartFailure};
 use crate::report::{self, Names};
 use crate::server::{Loss, Server};
@@ -39,6 +40,7 @@ mod token {
     pub const STDOUT: u64 = 5;
     pub const ERROR: u64 = 6;
     pub const STDERR: u64 = 7;
+    pub const BRIDGE: u64 = 8;
 }
 
 /// Where a job is.
@@ -61,6 +63,8 @@ pub struct Course {
     phase: Phase,
     watching: Option<(Pid, Interest)>,
     statistics: Option<Statistics>,
+    /// Does the bridge still listen?
+    bridged: bool,
     said: HashSet<String>,
 }
 
@@ -74,6 +78,7 @@ pub struct Conductor<'a> {
     pub(crate) server: Server,
     pub(crate) node: Node,
     pub(crate) guardian: Option<Guardian>,
+    pub(crate) bridge: Bridge,
     pub(crate) ranks: Ranks,
     pub(crate) input: Input<'a>,
     pub(crate) output: Output<'a>,
@@ -93,6 +98,7 @@ impl Conductor<'_> {
             phase: Phase::Running,
             watching: None,
             statistics: None,
+            bridged: true,
             said: HashSet::new(),
         })
     }
@@ -100,6 +106,7 @@ impl Conductor<'_> {
     /// Runs the job to its end and returns the exit code.
     pub fn run(&mut self) -> io::Result<i32> {
         self.course.poller.add(&self.keeper.signals, token::SIGNALS, Interest::Read)?;
+        self.course.poller.add(&self.bridge, token::BRIDGE, Interest::Read)?;
         let mut ready = Vec::new();
         loop {
             self.start_some()?;
@@ -125,6 +132,10 @@ impl Conductor<'_> {
         match token {
             token::SIGNALS => self.on_signals(),
             token::CONTROL => self.converse(),
+            token::BRIDGE => {
+                self.hear_bridge();
+                Ok(())
+            }
             token::INPUT => self.input.on_source(&mut self.course.poller, now),
             token::RANK_INPUT => self.input.on_target(&mut self.course.poller),
             token::OUTPUT => self.output.read(now),
@@ -174,7 +185,11 @@ impl Conductor<'_> {
     fn start_some(&mut self) -> io::Result<()> {
         for _ in 0..STARTS_AT_ONCE {
             let Some(rank) = self.ranks.next_rank() else { break };
-            match self.ranks.start_next(&mut self.keeper.spawner, &self.keeper.inherited) {
+            match self.ranks.start_next(
+                &mut self.bridge,
+                &mut self.keeper.spawner,
+                &self.keeper.inherited,
+            ) {
                 Ok((pid, streams)) => {
                     self.timeline.note("first rank started");
                     self.output.attach(rank as usize, streams.output)?;
@@ -202,10 +217,11 @@ impl Conductor<'_> {
             self.timeline.note("last rank ended");
             self.ranks.kill();
             self.input.end(&mut self.course.poller)?;
+            self.bridge.finish();
             self.server.finish(self.verbose);
             self.course.phase = Phase::Draining(Instant::now() + LAST_WORDS);
         }
-        let quiet = self.output.is_closed() && self.error.is_closed();
+        let quiet = self.output.is_closed() && self.error.is_closed() && !self.course.bridged;
         if matches!(self.course.phase, Phase::Draining(_)) && quiet && self.server.pid().is_none() {
             self.conclude();
             self.course.phase = Phase::Flushing;
@@ -232,6 +248,7 @@ impl Conductor<'_> {
     /// A stream that we do not read because our own reader is slow is another matter.
     fn give_up(&mut self, now: Instant) {
         self.server.kill();
+        self.course.bridged = false;
         let paused = [&mut self.output, &mut self.error].map(Output::give_up).contains(&false);
         if paused || self.server.pid().is_some() {
             self.course.phase = Phase::Draining(now + LAST_WORDS);
@@ -299,6 +316,8 @@ impl Conductor<'_> {
                 }
             }
         }
+        let ranks: Vec<_> = ended.iter().map(|(rank, _)| *rank).collect();
+        self.bridge.ended(&ranks);
         let some_succeeded = ended.iter().any(|(_, exit)| *exit == Exit::Code(0));
         let dead = if some_succeeded { self.node.dead() } else { HashSet::new() };
         for (rank, exit) in ended {
@@ -339,6 +358,22 @@ impl Conductor<'_> {
         match self.server.replace(exit, never_began, Instant::now(), spawner, inherited) {
             Loss::Replaced(message) => self.say(&message),
             Loss::Final(message) => self.fail(Failure::Server(message)),
+        }
+    }
+
+    /// The bridge tells of ranks that the job misses, or hangs up.
+    fn hear_bridge(&mut self) {
+        let heard = self.bridge.hear();
+        for rank in heard.lost {
+            self.fail(Failure::Unfinalized { rank });
+        }
+        if !heard.open && self.course.bridged {
+            self.course.bridged = false;
+            self.course.poller.remove(&self.bridge, token::BRIDGE);
+            if self.course.phase == Phase::Running && !self.ranks.have_ended() {
+                let text = "the process that serves PMI_FD has ended unexpectedly";
+                self.fail(Failure::Server(text.to_owned()));
+            }
         }
     }
 
@@ -423,10 +458,11 @@ impl Conductor<'_> {
         }
         let server_pid = self.server.pid().map_or(0, Pid::as_raw);
         let guardian = self.guardian.as_ref().map_or(0, |guardian| guardian.pid().as_raw());
-        let job = self.group.clone();
+        let (job, bridge) = (self.group.clone(), self.bridge.pid());
         self.remark(|_| {
             format!(
-                "job {job}: server {server} (process {server_pid}), guardian process {guardian}"
+                "job {job}: server {server} (process {server_pid}), guardian process {guardian}, \
+                 bridge process {bridge}"
             )
         });
     }

@@ -1,9 +1,12 @@
 //! The environment of a rank: what it inherits, what the user sets, what the job sets.
 
 use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 use std::rc::Rc;
+
+use pmi_bridge::offer;
+use pmi_client::environment::{RECORD, record};
 
 use crate::error::Error;
 use crate::spec::{App, Inherit};
@@ -89,34 +92,28 @@ pub struct Contract {
     pub job: String,
     /// `PMI_KVS_SECRET`: 64 hex digits.
     pub secret: String,
+    /// `PMI_PORT`, if ranks shall reach the bridge by TCP.
+    pub port: Option<String>,
     /// `PMI_KVS_LOG_CEILING`, if it is not the default.
     pub log_ceiling: Option<u64>,
     /// Variables that MPI libraries need to find our `libpmi.so`; the user's own settings win.
     pub presets: Vec<(&'static str, OsString)>,
 }
 
-/// Where the dynamic linker looks first.
-const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
-
-/// Variables by which programs find our `libpmi.so`: those linked with a libpmi.so.0 by the first, which is put
-/// before what the user has there, Intel MPI by the second, Open MPI 4 by the other two together.
-///
-/// Open MPI wants a number that differs from job to job. It clears bit 15 of it in the names of peers but not in
-/// its own (seen with 4.1.4: all ranks are "unreachable" then), so that bit stays clear.
-pub fn presets(library: &Path, job_number: u64) -> Vec<(&'static str, OsString)> {
-    let directory = library.parent().unwrap_or(Path::new("."));
-    let job_number = job_number & !(1 << 15);
-    vec![
-        (LIBRARY_PATH, directory.as_os_str().to_owned()),
-        ("I_MPI_PMI_LIBRARY", library.as_os_str().to_owned()),
-        ("FLUX_JOB_ID", job_number.to_string().into()),
-        ("FLUX_PMI_LIBRARY_PATH", library.as_os_str().to_owned()),
-    ]
-}
-
-/// The environment of one app's ranks, of which the first two variables differ from rank to rank.
+/// The environment of one app's ranks, of which the first variables differ from rank to rank.
 pub struct Environment {
     common: Rc<CArray>,
+    /// The part of `PMI_KVS_PLACE` that is common to all ranks.
+    record: String,
+}
+
+/// How a rank reaches the host's bridge.
+#[derive(Clone, Copy, Debug)]
+pub enum Reach {
+    /// Its `PMI_FD`, and the inode of the socket there.
+    Descriptor(RawFd, u64),
+    /// Its `PMI_ID`, beside the `PMI_PORT` of all.
+    Id(u32),
 }
 
 impl Environment {
@@ -127,7 +124,9 @@ impl Environment {
         appnum: u32,
         contract: &Contract,
     ) -> Result<Self, Error> {
-        let mut pairs = vec![("PMI_RANK".into(), "".into()), ("PMI_LOCAL_RANK".into(), "".into())];
+        let mut pairs: Vec<_> =
+            own_names(contract).iter().map(|name| ((*name).into(), OsString::new())).collect();
+        let own = pairs.len();
         pairs.extend(fixed(contract, appnum));
         add_new(&mut pairs, app.set.iter().rev().cloned());
         let inherited: Vec<_> =
@@ -135,15 +134,40 @@ impl Environment {
         let presets = contract.presets.iter().map(|preset| before_own(preset, &inherited));
         add_new(&mut pairs, presets);
         add_new(&mut pairs, inherited.iter().cloned());
+        let lookup = |name: &str| {
+            let pair = pairs[own..].iter().find(|(other, _)| other == name);
+            pair.map(|(_, value)| value.to_string_lossy().into_owned())
+        };
+        let record = record(&lookup, None);
         let strings = pairs.into_iter().map(assignment).collect::<Result<_, _>>()?;
-        Ok(Environment { common: Rc::new(CArray::new(strings)) })
+        Ok(Environment { common: Rc::new(CArray::new(strings)), record })
     }
 
     /// The environment of one rank.
-    pub fn of_rank(&self, rank: u32, local_rank: u32) -> CArray {
-        let own = vec![number("PMI_RANK", rank), number("PMI_LOCAL_RANK", local_rank)];
-        CArray::replacing_first(own, &self.common)
+    pub fn of_rank(&self, rank: u32, local_rank: u32, reach: Reach) -> CArray {
+        let (reach, inode) = match reach {
+            Reach::Descriptor(fd, inode) => (("PMI_FD", fd.to_string()), Some(inode)),
+            Reach::Id(id) => (("PMI_ID", id.to_string()), None),
+        };
+        let mut own =
+            vec![("PMI_RANK", rank.to_string()), ("PMI_LOCAL_RANK", local_rank.to_string()), reach];
+        let lookup = |name: &str| {
+            own.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone())
+        };
+        let record = format!("{},{}", record(&lookup, inode), self.record);
+        own.push((RECORD, record));
+        let strings = own.into_iter().map(|(name, value)| {
+            CString::new(format!("{name}={value}"))
+                .expect("no NUL byte: all parts have been strings")
+        });
+        CArray::replacing_first(strings.collect(), &self.common)
     }
+}
+
+/// The variables that differ from rank to rank, in the order of [`Environment::of_rank`].
+fn own_names(contract: &Contract) -> [&'static str; 4] {
+    let reach = if contract.port.is_some() { "PMI_ID" } else { "PMI_FD" };
+    ["PMI_RANK", "PMI_LOCAL_RANK", reach, RECORD]
 }
 
 fn fixed(contract: &Contract, appnum: u32) -> Vec<(OsString, OsString)> {
@@ -159,6 +183,7 @@ fn fixed(contract: &Contract, appnum: u32) -> Vec<(OsString, OsString)> {
     ]
     .into_iter()
     .chain(ceiling)
+    .chain(contract.port.clone().map(|port| ("PMI_PORT", port)))
     .map(|(name, value)| (name.into(), value.into()))
     .collect()
 }
@@ -175,19 +200,13 @@ fn add_new(
     }
 }
 
-/// A preset as it is set: a search path goes before the user's own, anything else takes its place.
+/// A preset as it is set, beside what the user has.
 fn before_own(
     (name, value): &(&'static str, OsString),
     own: &[(OsString, OsString)],
 ) -> (OsString, OsString) {
-    let mut value = value.clone();
-    let rest =
-        own.iter().find(|(other, rest)| *name == LIBRARY_PATH && other == name && !rest.is_empty());
-    if let Some((_, rest)) = rest {
-        value.push(":");
-        value.push(rest);
-    }
-    ((*name).into(), value)
+    let own = own.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_os_str());
+    ((*name).into(), offer::before_own(name, value, own))
 }
 
 fn passes(inherit: &Inherit, name: &OsStr) -> bool {
@@ -206,12 +225,10 @@ fn assignment((name, value): (OsString, OsString)) -> Result<CString, Error> {
     CString::new(bytes).map_err(|_| Error::Nul(format!("environment variable '{text}'")))
 }
 
-fn number(name: &str, value: u32) -> CString {
-    CString::new(format!("{name}={value}")).expect("names and numbers hold no NUL byte")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn contract() -> Contract {
@@ -222,8 +239,9 @@ mod tests {
             server: "127.0.0.1:1".into(),
             job: "job".into(),
             secret: "ab".into(),
+            port: None,
             log_ceiling: None,
-            presets: presets(Path::new("/lib/libpmi.so"), 7),
+            presets: offer::presets(Path::new("/lib/libpmi.so"), 7),
         }
     }
 
@@ -236,7 +254,7 @@ mod tests {
         let ours = ours.iter().map(|(name, value)| (name.into(), value.into()));
         let environment = Environment::new(ours, app, 1, &contract()).unwrap();
         let mut lines: Vec<_> = environment
-            .of_rank(3, 2)
+            .of_rank(3, 2, Reach::Descriptor(7, 99))
             .strings()
             .map(|line| line.to_str().unwrap().to_owned())
             .collect();
@@ -244,13 +262,16 @@ mod tests {
         lines
     }
 
-    const CONTRACT: [&str; 13] = [
+    const CONTRACT: [&str; 15] = [
         "FLUX_JOB_ID=7",
         "FLUX_PMI_LIBRARY_PATH=/lib/libpmi.so",
         "I_MPI_PMI_LIBRARY=/lib/libpmi.so",
         "LD_LIBRARY_PATH=/lib",
         "PMI_APPNUM=1",
+        "PMI_FD=7",
         "PMI_KVS_JOB=job",
+        "PMI_KVS_PLACE=PMI_RANK=3,PMI_FD=7:socket:[99],PMI_LOCAL_RANK=2,PMI_SIZE=4,PMI_LOCAL_SIZE=4,\
+         PMI_APPNUM=1,PMI_UNIVERSE_SIZE=8,FLUX_JOB_ID=7",
         "PMI_KVS_SECRET=ab",
         "PMI_KVS_SERVER=127.0.0.1:1",
         "PMI_LOCAL_RANK=2",
@@ -282,15 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn our_library_is_found_before_others_and_open_mpi_gets_a_number_it_can_keep() {
+    fn our_library_is_found_before_others() {
         let has = |line: &str, set: &[(&str, &str)]| {
             let lines = lines(&app(Inherit::All, set), &[("LD_LIBRARY_PATH", "/a:/b")]);
             lines.iter().any(|found| found == line)
         };
         assert!(has("LD_LIBRARY_PATH=/lib:/a:/b", &[]));
         assert!(has("LD_LIBRARY_PATH=/mine", &[("LD_LIBRARY_PATH", "/mine")]));
-        let presets = presets(Path::new("/lib/libpmi.so"), 0xffff);
-        assert!(presets.contains(&("FLUX_JOB_ID", 0x7fff.to_string().into())));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! that nobody has to wake the guardian when one begins.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
@@ -15,6 +15,8 @@ use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::{self, Pid};
+
+use pmi_bridge::sys::fork_apart;
 
 use crate::sys::{self, GroupTable};
 
@@ -28,7 +30,7 @@ impl Guardian {
     /// Forks a guardian over `groups`. The caller must be single-threaded.
     pub fn start(groups: &GroupTable) -> io::Result<Self> {
         let (theirs, lifeline) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-        let pid = sys::fork_apart(theirs.as_fd(), || watch(theirs.as_fd(), groups))?;
+        let pid = fork_apart(&[theirs.as_raw_fd()], || watch(theirs.as_fd(), groups))?;
         Ok(Guardian { pid, lifeline })
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::unistd;
 
-use crate::poller::{Interest, Poller};
+use pmi_bridge::poller::{Interest, Poller};
 
 /// Bytes taken at once; nothing more is taken until the rank has them.
 const READ_SIZE: usize = 64 * 1024;

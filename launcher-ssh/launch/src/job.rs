@@ -4,18 +4,23 @@
 //! guardian is forked; then the event loop starts the ranks, a few at a time, between looks at everything else.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pmi_board::session::Config;
+use pmi_bridge::door::listen;
+use pmi_bridge::offer;
+use pmi_client::environment::timeout;
 use pmi_protocol::key::Secret;
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, format_mapping};
 
+use crate::bridge::{Access, Bridge};
 use crate::conductor::Conductor;
-use crate::environment::{self, Contract};
+use crate::environment::Contract;
 use crate::error::Error;
 use crate::guardian::Guardian;
 use crate::input::Input;
@@ -31,8 +36,11 @@ use crate::spec::{JobSpec, LOG_CEILING_DEFAULT};
 use crate::sys::{Inherited, Spawner};
 use crate::timeline::Timeline;
 
-/// Descriptors that a launcher needs beside two for each rank.
+/// Descriptors that a launcher needs for itself.
 const OWN_DESCRIPTORS: u64 = 64;
+
+/// And beside those, for each rank: two streams, and both ends of its PMI connection.
+const RANK_DESCRIPTORS: u64 = 4;
 
 /// Runs a job to its end and returns the launcher's exit code: 0, or the code of the rank that failed first
 /// (128 + signal if it was killed by one), or 128 + signal after a signal to the launcher.
@@ -43,7 +51,7 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// Whatever keeps the first rank from being started. Nothing is left running then.
 pub fn run(spec: &JobSpec) -> Result<i32, Error> {
     let mut timeline = Timeline::begin();
-    let plan = Plan::make(spec)?;
+    let mut plan = Plan::make(spec)?;
     timeline.note("programs found");
     let mut keeper = Keeper::prepare(spec.size())?;
     let server = plan.start_server(spec, &mut keeper)?;
@@ -51,6 +59,8 @@ pub fn run(spec: &JobSpec) -> Result<i32, Error> {
     let (node, board_failure) =
         Node::host(&plan.key, &plan.contract.job, spec.size(), spec.log_ceiling);
     timeline.note("board made");
+    let bridge = plan.start_bridge(spec).map_err(Error::system("start the PMI bridge"))?;
+    timeline.note("bridge forked");
     let guardian =
         Guardian::start(plan.ranks.groups()).map_err(Error::system("fork the guardian"))?;
     timeline.note("guardian forked");
@@ -67,6 +77,7 @@ pub fn run(spec: &JobSpec) -> Result<i32, Error> {
         verbose: spec.verbose,
         ranks: plan.ranks,
         guardian: Some(guardian),
+        bridge,
         course: Conductor::beginning().map_err(Error::system("make an event loop"))?,
         timeline,
         server,
@@ -100,7 +111,7 @@ impl Keeper {
 fn raise_open_files(ranks: u32) -> Result<(u64, u64), Error> {
     let before = getrlimit(Resource::RLIMIT_NOFILE).map_err(Error::system("ask for limits"))?;
     let (soft, limit) = before;
-    let needed = 2 * u64::from(ranks) + OWN_DESCRIPTORS;
+    let needed = RANK_DESCRIPTORS * u64::from(ranks) + OWN_DESCRIPTORS;
     if limit < needed {
         return Err(Error::OpenFiles { ranks, needed, limit });
     }
@@ -117,6 +128,8 @@ struct Plan {
     contract: Contract,
     ranks: Ranks,
     socket: UdpSocket,
+    address: SocketAddr,
+    access: Access,
     server: PathBuf,
     null: OwnedFd,
     host: String,
@@ -132,7 +145,19 @@ impl Plan {
         let socket = server::bind(spec.bind, spec.ports.as_ref())?;
         let address = server::local_address(&socket)
             .map_err(Error::system("find the key-value server's address"))?;
+        let access = match spec.pmi_port {
+            true => Access::Port(listen().map_err(Error::system("listen for the ranks"))?),
+            false => Access::Sockets,
+        };
+        let port = match &access {
+            Access::Port(listener) => {
+                let port = listener.local_addr().map_err(Error::system("find PMI_PORT"))?;
+                Some(port.to_string())
+            }
+            Access::Sockets => None,
+        };
         let contract = Contract {
+            port,
             size: spec.size(),
             local_size: spec.size(),
             universe_size: spec.universe_size.unwrap_or_else(|| spec.size()),
@@ -145,7 +170,7 @@ impl Plan {
         let null = ranks::open_null().map_err(Error::system("open /dev/null"))?;
         let second = null.try_clone().map_err(Error::system("open /dev/null"))?;
         let ranks = Ranks::prepare(&spec.apps, &contract, second)?;
-        Ok(Plan { key, contract, ranks, socket, server, null, host })
+        Ok(Plan { key, contract, ranks, socket, address, access, server, null, host })
     }
 
     fn start_server(&self, spec: &JobSpec, keeper: &mut Keeper) -> Result<Server, Error> {
@@ -161,6 +186,29 @@ impl Plan {
         let socket = self.socket.try_clone().map_err(Error::system("share the socket"))?;
         let null = self.null.try_clone().map_err(Error::system("share /dev/null"))?;
         Server::start(&order, socket, null, &mut keeper.spawner, &keeper.inherited)
+    }
+
+    fn start_bridge(&mut self, spec: &JobSpec) -> io::Result<Bridge> {
+        let Contract { size, local_size, universe_size, ref job, .. } = self.contract;
+        let session = Config {
+            rank: 0,
+            size,
+            job: job.clone(),
+            secret: *self.key.as_bytes(),
+            node: None,
+            servers: vec![self.address],
+            local_size: Some(local_size),
+            // A value that is wrong is for the ranks to complain about.
+            timeout: timeout(&|name| std::env::var(name).ok()).unwrap_or_default(),
+            log_ceiling: spec.log_ceiling,
+            share: true,
+        };
+        let appnums: Vec<u32> = (0..)
+            .zip(&spec.apps)
+            .flat_map(|(appnum, app)| std::iter::repeat_n(appnum, app.count as usize))
+            .collect();
+        let access = std::mem::replace(&mut self.access, Access::Sockets);
+        Bridge::start(session, universe_size, &appnums, access)
     }
 
     fn names(&self, spec: &JobSpec) -> Names {
@@ -182,5 +230,5 @@ fn presets(spec: &JobSpec, installation: &Installation) -> Vec<(&'static str, st
     let library = spec.presets.then(|| installation.library()).flatten();
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let job_number = since_epoch.as_micros() as u64;
-    library.map_or(Vec::new(), |library| environment::presets(&library, job_number))
+    library.map_or(Vec::new(), |library| offer::presets(&library, job_number))
 }

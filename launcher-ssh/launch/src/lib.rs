@@ -13,6 +13,7 @@ pub mod spec;
 #[allow(unsafe_code)]
 pub mod sys;
 
+mod bridge;
 mod conductor;
 mod ending;
 mod endpoint;
@@ -21,7 +22,6 @@ mod input;
 pub mod job;
 mod node;
 mod output;
-mod poller;
 mod ranks;
 mod report;
 mod server;

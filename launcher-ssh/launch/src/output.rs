@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::unistd;
 
-use crate::poller::{Interest, Poller};
+use pmi_bridge::poller::{Interest, Poller};
+
 use crate::sink::{Flushed, Sink};
 
 /// A line longer than this is written in pieces.

@@ -14,7 +14,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{self, Pid};
 
-use crate::environment::{Contract, Environment};
+use crate::bridge::Bridge;
+use crate::environment::{Contract, Environment, Reach};
 use crate::error::Error;
 use crate::guardian::kill_group;
 use crate::report;
@@ -110,6 +111,7 @@ impl Ranks {
     /// Starts the next rank.
     pub fn start_next(
         &mut self,
+        bridge: &mut Bridge,
         spawner: &mut Spawner,
         inherited: &Inherited,
     ) -> Result<(Pid, Streams), StartFailure> {
@@ -118,7 +120,15 @@ impl Ranks {
             self.next = (self.next.0 + 1, 0);
         }
         let image = &self.images[self.next.0];
-        let started = start(image, rank as u32, &self.groups, &self.null, spawner, inherited);
+        let started = bridge
+            .reach(rank as u32)
+            .map_err(|error| {
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+                SpawnError { stage: Stage::Setup, errno }
+            })
+            .and_then(|reach| {
+                start(image, rank as u32, reach, &self.groups, &self.null, spawner, inherited)
+            });
         let (pid, streams) = started.map_err(|error| self.start_failure(rank as u32, error))?;
         self.by_pid.insert(pid, rank);
         self.started += 1;
@@ -210,6 +220,7 @@ impl Image {
 fn start(
     image: &Image,
     rank: u32,
+    (reach, end): (Reach, Option<OwnedFd>),
     groups: &Rc<GroupTable>,
     null: &OwnedFd,
     spawner: &mut Spawner,
@@ -223,14 +234,15 @@ fn start(
         path: image.path.clone(),
         argv: image.argv.clone(),
         shell_argv: Some(image.shell_argv.clone()),
-        envp: image.environment.of_rank(rank, rank),
+        envp: image.environment.of_rank(rank, rank, reach),
         wdir: image.wdir.clone(),
         group: Group::Own,
         slot: Some((groups.clone(), rank as usize)),
         inherited: *inherited,
     };
     let stdio = [its_input.as_ref().unwrap_or(null), &its_output, &its_error].map(AsFd::as_fd);
-    let pid = spawner.spawn(child, stdio, &[])?;
+    let keep: Vec<_> = end.iter().map(AsFd::as_fd).collect();
+    let pid = spawner.spawn(child, stdio, &keep)?;
     Ok((pid, Streams { input, output, error }))
 }
 

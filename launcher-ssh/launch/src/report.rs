@@ -48,7 +48,8 @@ impl Names {
                 format!("{} exited without PMI_Finalize after PMI_Init", self.rank(*rank))
             }
             Failure::Abort { rank, code, message } => {
-                format!("{} called PMI_Abort({code}): {message}", self.rank(*rank))
+                let colon = if message.is_empty() { "" } else { ": " };
+                format!("{} called PMI_Abort({code}){colon}{message}", self.rank(*rank))
             }
             Failure::Fault { rank: Some(rank), message } => self.fault(*rank, message),
             Failure::Fault { rank: None, message } | Failure::Server(message) => message.clone(),

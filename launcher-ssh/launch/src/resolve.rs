@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, eaccess};
+use pmi_bridge::offer;
 
 use crate::error::Error;
 
@@ -141,21 +142,10 @@ impl Installation {
             .ok_or(Error::ServerNotFound(places))
     }
 
-    /// Our `libpmi.so`: in `../lib`, or beside us, as in a build directory.
+    /// Our `libpmi.so`.
     pub fn library(&self) -> Option<PathBuf> {
-        ["../lib/libpmi.so", "../lib/libpmi.so.0", "libpmi.so"]
-            .into_iter()
-            .map(|name| self.directory.join(name))
-            .find_map(|path| {
-                std::fs::canonicalize(path.parent()?).ok().zip(path.file_name()).and_then(existing)
-            })
+        offer::library(&self.directory)
     }
-}
-
-/// The directory is made canonical, the name is not: `libpmi.so` shall stay `libpmi.so`.
-fn existing((directory, name): (PathBuf, &OsStr)) -> Option<PathBuf> {
-    let path = directory.join(name);
-    path.exists().then_some(path)
 }
 
 /// The value that `PATH` has for a program: the last one that was set for it, else ours.

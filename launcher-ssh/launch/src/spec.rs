@@ -26,6 +26,8 @@ pub struct JobSpec {
     pub ports: Option<RangeInclusive<u16>>,
     /// Show our `libpmi.so` to MPI libraries that must be told.
     pub presets: bool,
+    /// Ranks reach the PMI service by TCP (`PMI_PORT`, `PMI_ID`), not through an inherited descriptor.
+    pub pmi_port: bool,
     /// Say what happens when, and end with statistics.
     pub verbose: bool,
 }
@@ -42,6 +44,7 @@ impl JobSpec {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             ports: None,
             presets: true,
+            pmi_port: false,
             verbose: false,
         }
     }

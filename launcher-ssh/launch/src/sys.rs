@@ -441,54 +441,6 @@ pub fn reap_one(pid: Pid) -> Option<Exit> {
     (found == pid.as_raw()).then(|| Exit::from_status(status))
 }
 
-/// Forks a process that runs `body`, with no descriptor but 0, 1 and 2, which are `/dev/null`, and `lifeline`.
-/// Its exit code is `body`'s result.
-///
-/// The caller must be single-threaded: the child goes on with its memory as it is.
-pub fn fork_apart(lifeline: BorrowedFd, body: impl FnOnce() -> i32) -> io::Result<Pid> {
-    // SAFETY: the launcher has one thread, so that no lock is held that the child could wait for.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            close_all_but(lifeline.as_raw_fd());
-            let code = body();
-            // SAFETY: ends this process without running destructors of things that belong to its parent.
-            unsafe { libc::_exit(code) }
-        }
-        pid => Ok(Pid::from_raw(pid)),
-    }
-}
-
-fn close_all_but(keep: RawFd) {
-    // SAFETY: the process is about to forget every object that owned one of these descriptors.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        for fd in 0..3 {
-            libc::dup2(null, fd);
-        }
-        close_range(3, keep - 1);
-        close_range(keep + 1, RawFd::MAX);
-    }
-}
-
-/// # Safety
-/// Nothing may use these descriptors any more.
-unsafe fn close_range(first: RawFd, last: RawFd) {
-    if first > last {
-        return;
-    }
-    // SAFETY: by this function's own condition; the system call is younger than some kernels in use
-    // (Linux 5.9), hence the loop.
-    unsafe {
-        if libc::syscall(libc::SYS_close_range, first, last, 0) != 0 {
-            let end = last.min(libc::sysconf(libc::_SC_OPEN_MAX) as RawFd);
-            for fd in first..=end {
-                libc::close(fd);
-            }
-        }
-    }
-}
-
 /// The process group of each rank, 0 where there is none: shared memory, written by the launcher and by each
 /// rank's process before its program begins, read by the guardian.
 pub struct GroupTable {

@@ -110,6 +110,7 @@ pub struct Desk {
     seat_of: Vec<usize>,
     attribute_waits: Vec<AttributeWait>,
     late: Vec<Late>,
+    last_left: bool,
 }
 
 impl Desk {
@@ -139,12 +140,28 @@ impl Desk {
             seat_of: Vec::new(),
             attribute_waits: Vec::new(),
             late: Vec::new(),
+            last_left: false,
         }
     }
 
     /// The job's session.
     pub fn ensemble(&mut self) -> &mut Ensemble {
         &mut self.ensemble
+    }
+
+    /// The seat of a rank.
+    pub fn seat(&self, rank: u32) -> Option<usize> {
+        self.seats.iter().position(|seat| seat.rank == rank)
+    }
+
+    /// Has anybody joined, and not left?
+    pub fn has_members(&self) -> bool {
+        self.seats.iter().any(|seat| seat.stage == Stage::Joined)
+    }
+
+    /// Have all ranks of this node left, and does the server not know yet?
+    pub fn take_last_left(&mut self) -> bool {
+        std::mem::take(&mut self.last_left)
     }
 
     /// The rank in a seat.
@@ -209,9 +226,9 @@ impl Desk {
         };
         match request {
             Request::Put { space, key, value } => {
-                let done = self.own_space(space.as_deref()).and_then(|()| {
-                    self.ensemble.put(member, &key, &value)
-                });
+                let done = self
+                    .own_space(space.as_deref())
+                    .and_then(|()| self.ensemble.put(member, &key, &value));
                 self.finish_put(visit, seat, ticket, &key, done);
             }
             Request::Get { space, key, .. } => {
@@ -223,7 +240,9 @@ impl Desk {
             }
             Request::JobAttribute { key } => self.get(visit, member, ticket, None, &key),
             Request::Barrier { .. } => self.enter(visit, seat, ticket, Wait::Barrier),
-            Request::Ring { count, left, right } => self.ring(visit, seat, ticket, count, &left, &right),
+            Request::Ring { count, left, right } => {
+                self.ring(visit, seat, ticket, count, &left, &right)
+            }
             Request::PutNodeAttribute { key, value } => {
                 self.put_attribute(visit, seat, ticket, &key, &value);
             }
@@ -232,6 +251,7 @@ impl Desk {
             }
             Request::Finalize => self.finalize(visit, seat, member, ticket),
             Request::Abort { code, message, world } => {
+                self.seats[seat].stage = Stage::Gone;
                 if world {
                     self.ensemble.abort(member, code, &String::from_utf8_lossy(&message));
                 }
@@ -392,8 +412,7 @@ impl Desk {
         key: &[u8],
         value: &[u8],
     ) {
-        let Some(member) = self.member(seat) else { return };
-        let done = self.ensemble.put_attribute(member, key, value);
+        let done = self.ensemble.put_attribute(key, value);
         self.finish_put(visit, seat, ticket, key, done);
         self.look_at_attributes();
     }
@@ -401,7 +420,7 @@ impl Desk {
     fn get_attribute(&mut self, visit: &mut Visit<'_>, ticket: Ticket, key: &[u8], wait: bool) {
         let out = &mut *visit.out;
         let found =
-            self.ensemble.attribute(key, |value| write(ticket, &Reply::Value(value), out));
+            self.ensemble.board().attribute(key, |value| write(ticket, &Reply::Value(value), out));
         match found {
             Some(()) => {}
             None if wait => {
@@ -416,7 +435,7 @@ impl Desk {
     pub fn look_at_attributes(&mut self) {
         let Desk { ensemble, attribute_waits, late, .. } = self;
         attribute_waits.retain(|AttributeWait { client, ticket, key }| {
-            let value = ensemble.attribute(key, |value| value.to_vec());
+            let value = ensemble.board().attribute(key, <[u8]>::to_vec);
             let waits = value.is_none();
             late.extend(value.map(|value| Late {
                 client: *client,
@@ -427,16 +446,10 @@ impl Desk {
         });
     }
 
-    fn finalize(
-        &mut self,
-        visit: &mut Visit<'_>,
-        seat: usize,
-        member: MemberId,
-        ticket: Ticket,
-    ) {
+    fn finalize(&mut self, visit: &mut Visit<'_>, seat: usize, member: MemberId, ticket: Ticket) {
         self.seats[seat].stage = Stage::Gone;
         write(ticket, &Reply::Done, visit.out);
-        self.ensemble.finalize(member);
+        self.last_left |= self.ensemble.finalize(member);
     }
 
     /// A rank's process has ended. True if the job misses it: it had joined, and has not left.

@@ -5,8 +5,9 @@
 //! against: root, the user's own processes, and eavesdroppers with the right to read loopback traffic (root again). A
 //! stranger can keep ranks from connecting in time, but cannot read or write pairs.
 
-use std::io;
-use std::net::TcpListener;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,18 @@ pub const INTRODUCTION: Duration = Duration::from_secs(10);
 
 /// Most connections that have not shown one yet: more than ranks that a host starts at once.
 pub const STRANGERS_MAX: usize = 1024;
+
+/// A listener for the ranks of this host.
+pub fn listen() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// A new `PMI_ID`: a number that clients can keep in an `int`.
+pub fn random_id() -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes) >> 1)
+}
 
 /// The listener, and those who have come through it and are not known yet.
 pub struct Door {

@@ -7,7 +7,7 @@
 
 mod client;
 mod desk;
-mod door;
+pub mod door;
 mod ending;
 pub mod offer;
 pub mod plan;

@@ -1,9 +1,8 @@
 //! For whom a bridge speaks, and what it knows without asking.
 
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use nix::unistd::Pid;
 use pmi_board::session::Config;
 
 /// A bridge that has not begun.
@@ -18,6 +17,22 @@ pub struct Plan {
     pub listener: Option<TcpListener>,
     /// Who says that a rank has ended.
     pub boss: Boss,
+}
+
+impl Plan {
+    /// The descriptors that the bridge needs.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
+        let boss = match &self.boss {
+            Boss::Launcher(control) => control,
+            Boss::Program { pidfd } => pidfd,
+        };
+        let sockets = self.seats.iter().filter_map(|seat| match &seat.way {
+            Way::Socket(socket) => Some(socket.as_raw_fd()),
+            Way::Id(_) => None,
+        });
+        let listener = self.listener.iter().map(AsRawFd::as_raw_fd);
+        sockets.chain(listener).chain([boss.as_raw_fd()])
+    }
 }
 
 /// One rank of a bridge.
@@ -48,7 +63,5 @@ pub enum Boss {
     Program {
         /// Readable when it has ended (`pidfd_open(2)`).
         pidfd: OwnedFd,
-        /// Its process id.
-        pid: Pid,
     },
 }

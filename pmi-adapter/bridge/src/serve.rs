@@ -30,8 +30,11 @@ mod token {
     pub const CLIENTS: u64 = 8;
 }
 
-/// How long the helper threads sleep at most between two looks at everything.
+/// Between two looks at the delegate's health by the thread that waits for it.
 const SLEEP: Duration = Duration::from_secs(1);
+
+/// Between two looks at the health of the peers by those who wait for a node attribute.
+const PATROL: Duration = Duration::from_millis(500);
 
 /// Runs a bridge in a process of its own until its boss has ended, and returns its exit code.
 pub fn run(plan: Plan) -> i32 {
@@ -63,13 +66,16 @@ struct Bridge {
     ending: Ending,
     barrier: Waiter,
     attributes: Waiter,
+    /// When to look for dead peers of those who wait for a node attribute.
+    patrol: Instant,
     over: bool,
 }
 
 impl Bridge {
     fn open(plan: Plan) -> io::Result<Bridge> {
         let (size, local_size) = (plan.session.size, plan.session.local_size);
-        let ensemble = Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
+        let ensemble =
+            Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
         let one_node = local_size == Some(size);
         let desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, one_node);
         let mut bridge = Bridge {
@@ -84,6 +90,7 @@ impl Bridge {
             ending: Ending::default(),
             barrier: Waiter::new()?,
             attributes: Waiter::new()?,
+            patrol: Instant::now(),
             over: false,
         };
         bridge.watch_all()?;
@@ -100,7 +107,7 @@ impl Bridge {
     fn watch_all(&mut self) -> io::Result<()> {
         let boss = match &self.boss {
             Boss::Launcher(control) => control,
-            Boss::Program { pidfd, .. } => pidfd,
+            Boss::Program { pidfd } => pidfd,
         };
         self.poller.add(boss, token::BOSS, Interest::Read)?;
         self.poller.add(self.desk.ensemble().socket(), token::SERVER, Interest::Read)?;
@@ -112,14 +119,14 @@ impl Bridge {
         let mut ready = Vec::new();
         while !self.over {
             self.mind_the_door()?;
-            self.poller.wait(self.deadline(), &mut ready)?;
+            let deadline = self.deadline();
+            self.poller.wait(deadline, &mut ready)?;
             for token in &ready {
                 self.handle(*token)?;
             }
             self.advance();
             self.expire();
         }
-        self.desk.ensemble().leave();
         Ok(())
     }
 
@@ -131,7 +138,6 @@ impl Bridge {
             token::BARRIER => self.barrier.woken(),
             token::ATTRIBUTES => {
                 self.attributes.woken();
-                self.desk.ensemble().report_lost();
                 self.desk.look_at_attributes();
             }
             client => self.on_client((client - token::CLIENTS) as ClientId)?,
@@ -142,12 +148,19 @@ impl Bridge {
     fn deadline(&mut self) -> Option<Instant> {
         let door = self.door.as_ref().and_then(Door::deadline);
         let ensemble = self.desk.ensemble().deadline();
-        [door, ensemble, self.ending.deadline()].into_iter().flatten().min()
+        let patrol = self.desk.waits_for_attributes().then_some(self.patrol);
+        [door, ensemble, patrol, self.ending.deadline()].into_iter().flatten().min()
     }
 
     fn expire(&mut self) {
-        if let Boss::Program { pidfd, .. } = &self.boss {
+        if let Boss::Program { pidfd } = &self.boss {
             self.ending.step(pidfd.as_fd());
+        }
+        // Who waits for a node attribute waits for a living rank.
+        let now = Instant::now();
+        if self.desk.waits_for_attributes() && self.patrol <= now {
+            self.patrol = now + PATROL;
+            self.desk.ensemble().report_lost();
         }
         let overdue = self.door.as_ref().map(Door::overdue).unwrap_or_default();
         overdue.into_iter().for_each(|client| self.close(client));
@@ -166,6 +179,9 @@ impl Bridge {
                 break;
             }
         }
+        if self.desk.take_last_left() {
+            self.desk.ensemble().leave();
+        }
         self.start_sleeping();
     }
 
@@ -179,7 +195,7 @@ impl Bridge {
     /// Those who waited know. A program that does not end by itself is ended here, if nobody else will do it.
     fn on_error(&mut self, error: &Error) {
         if let (Boss::Program { .. }, Error::Over(_)) = (&self.boss, error) {
-            if self.ending.deadline().is_none() {
+            if self.ending.deadline().is_none() && self.desk.has_members() {
                 say(self.desk.rank(0), error);
             }
             self.ending.begin();
@@ -190,15 +206,16 @@ impl Bridge {
     fn start_sleeping(&mut self) {
         let board = self.desk.ensemble().board();
         if let Some(epoch) = self.desk.ensemble().waits_for() {
-            self.barrier.sleep(move || {
-                while board.wait_opened(epoch, SLEEP) == Wait::TimedOut {}
-            });
+            self.barrier.sleep(move || while board.wait_opened(epoch, SLEEP) == Wait::TimedOut {});
         }
-        if self.desk.waits_for_attributes() {
-            let seen = board.attributes_seen();
-            // What was put before this look is found now, and what comes after it wakes the thread.
+        let alone = matches!(self.boss, Boss::Program { .. }) && self.desk.has_members();
+        if alone || self.desk.waits_for_attributes() {
+            let seen = board.attributes_turn();
+            // What was put before this look is found now; what comes after it, and the job's failure, wakes the thread.
             self.desk.look_at_attributes();
-            self.attributes.sleep(move || board.wait_attributes(seen, SLEEP));
+            self.attributes.sleep(move || {
+                board.wait_attributes(seen, Duration::MAX);
+            });
         }
     }
 
@@ -233,6 +250,9 @@ impl Bridge {
     fn answer(&mut self, client: ClientId) {
         let Some(mut slot) = self.clients[client].take() else { return };
         let next = self.answer_all(client, &mut slot);
+        if let Some(seat) = slot.seat {
+            self.own[seat] = Some(client);
+        }
         let stranger = slot.seat.is_none();
         self.clients[client] = Some(slot);
         self.flush(client);
@@ -297,6 +317,7 @@ impl Bridge {
             door.forget(client);
         }
         self.desk.forget(client);
+        self.own.iter_mut().filter(|own| **own == Some(client)).for_each(|own| *own = None);
         self.free.push(client);
     }
 

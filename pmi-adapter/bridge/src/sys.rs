@@ -3,14 +3,16 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
 /// Forks a process that runs `body` with no descriptors but those in `keep`, standard error if `keep` has it, and
 /// `/dev/null` in place of the other standard streams. Its exit code is `body`'s result.
 ///
 /// The caller must be single-threaded: the child goes on with its memory as it is.
-pub fn fork_apart(keep: &[BorrowedFd<'_>], body: impl FnOnce() -> i32) -> io::Result<Pid> {
+pub fn fork_apart(keep: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid> {
     // SAFETY: the caller has one thread, so that no lock is held that the child could wait for.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -29,8 +31,8 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-fn close_all_but(keep: &[BorrowedFd<'_>]) {
-    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+fn close_all_but(keep: &[RawFd]) {
+    let mut kept = keep.to_vec();
     kept.sort_unstable();
     kept.dedup();
     // SAFETY: the process is about to forget every object that owned one of the closed descriptors.
@@ -100,9 +102,19 @@ pub fn prefer_batches() {
     }
 }
 
+/// Two connected stream sockets for one rank: the bridge's end, and the rank's.
+pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
 /// Lets a descriptor be inherited by the program that this process becomes.
 pub fn inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
+}
+
+/// Undoes what Rust does to SIGPIPE: programs expect the default.
+pub fn default_sigpipe() {
+    // SAFETY: the default is no handler of ours. It cannot fail for this signal.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 }

@@ -4,8 +4,8 @@
 //! that another process may put: not in a job whose ranks all are this bridge's.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, parse_mapping};
 
-use crate::backend::{self, Backend, LIMITS, Limits, Place};
+use crate::backend::{self, Api, Backend, LIMITS, Limits, Place};
 use crate::collective::Barriers;
 use crate::debug;
 use crate::environment::Placement;
@@ -34,11 +34,11 @@ pub struct Member {
     pub(crate) barriers: Barriers,
 }
 
-/// `PMI_Init`: joins the job. A second call changes nothing. Returns where the process stands in it.
+/// `PMI_Init` and `PMI2_Init`: joins the job. A second call changes nothing. Returns where the process stands in it.
 ///
 /// A rank that has left its job cannot come back: the others may have ended it meanwhile, and its server too. A
 /// process outside any job may begin anew as often as it likes.
-pub fn init() -> Result<Place, Failure> {
+pub fn init(api: Api) -> Result<Place, Failure> {
     let _change = lock(&CHANGE);
     if let Some(member) = peek(Arc::clone) {
         member.check_owner()?;
@@ -49,7 +49,7 @@ pub fn init() -> Result<Place, Failure> {
             "this process has left its job, which does not take it back: call PMI_Finalize once, at the end",
         ));
     }
-    let member = Arc::new(Member::join()?);
+    let member = Arc::new(Member::join(api)?);
     let place = member.place();
     *MEMBER.write().unwrap_or_else(PoisonError::into_inner) = Some(member);
     Ok(place)
@@ -86,14 +86,14 @@ pub fn limits() -> Limits {
 }
 
 impl Member {
-    fn join() -> Result<Member, Failure> {
+    fn join(api: Api) -> Result<Member, Failure> {
         let placement = Placement::read(&|name| {
             std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })
         .map_err(|error| Failure::because(error.to_string()))?;
         debug::set_rank(placement.source.map(|_| placement.rank));
         tracing::trace!("place: {placement:?}");
-        let backend = backend::connect(&placement)?;
+        let backend = backend::connect(&placement, api)?;
         if !backend.is_singleton() {
             debug::set_rank(Some(backend.place().rank));
         }

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use crate::keyval::OPTIONS;
+use pmi_client::backend::Api;
 use pmi_client::entry;
 use pmi_client::entry::argument::{Chars, Out, Text};
 use pmi_client::error::{Code, Failure};
@@ -31,7 +32,7 @@ entry! {
     /// Joins the job.
     fn PMI_Init(spawned: Out<c_int>) {
         let spawned = spawned.or(Code::InvalidArg)?;
-        spawned.set(process::init()?.spawned.into());
+        spawned.set(process::init(Api::Pmi1)?.spawned.into());
         Ok(())
     }
 }

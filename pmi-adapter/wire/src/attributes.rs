@@ -43,13 +43,15 @@ fn without_escapes(raw: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The command of a message and its attributes.
+/// The command of a message and its attributes. Those of a PMI-1 spawn request are [`Attributes::lines`] instead.
 pub(crate) fn open(dialect: Dialect, body: &[u8]) -> Result<(&[u8], Attributes<'_>), Violation> {
+    if let Some(rest) = body.strip_prefix(b"mcmd=").filter(|_| dialect == Dialect::V1) {
+        let command = &rest[..scan::find(rest, b'\n').unwrap_or(rest.len())];
+        return Ok((command, Attributes { dialect, rest: &[] }));
+    }
     let mut attributes = Attributes { dialect, rest: body };
     match attributes.next() {
-        Some(first) if matches!(first.name, b"cmd" | b"mcmd") && !first.raw.is_empty() => {
-            Ok((first.raw, attributes))
-        }
+        Some(first) if first.name == b"cmd" && !first.raw.is_empty() => Ok((first.raw, attributes)),
         _ => Err(Violation::NoCommand(excerpt(body))),
     }
 }

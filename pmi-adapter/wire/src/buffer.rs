@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
+use crate::limits::{BUFFER_MAX, HEADER, MESSAGE_MAX};
+
 /// Bytes that [`Buffer::room`] offers at least: more than one ordinary request, so that one read gets it.
 const ROOM_MIN: usize = 2048;
 
 /// What the buffer begins with.
 const START: usize = 4096;
 
-const _: () = assert!(ROOM_MIN <= START);
+const _: () = assert!(ROOM_MIN <= START && BUFFER_MAX.is_multiple_of(START));
+const _: () = assert!((BUFFER_MAX / START).is_power_of_two());
+const _: () = assert!(HEADER + MESSAGE_MAX + ROOM_MIN <= BUFFER_MAX);
 
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {

@@ -85,16 +85,18 @@ impl Frames {
         loop {
             let unused = self.buffer.unused();
             let Some(found) = scan::find(&unused[self.looked..], b'\n') else {
-                let whole = unused.len() < SPAWN_MAX;
-                return if whole { Ok(None) } else { Err(Violation::SpawnTooLong) };
+                return if unused.len() < SPAWN_MAX {
+                    Ok(None)
+                } else {
+                    Err(Violation::SpawnTooLong)
+                };
             };
             let line = &unused[self.looked..self.looked + found];
             let end = self.looked + found + 1;
-            let complete = self.spawn.line(line)?;
             if end > SPAWN_MAX {
                 return Err(Violation::SpawnTooLong);
             }
-            if complete {
+            if self.spawn.line(line)? {
                 return Ok(Some(self.take(Dialect::V1, 0..end, end)));
             }
             self.looked = end;

@@ -33,12 +33,16 @@ pub const ATTRIBUTES_MAX: usize = 8192;
 /// Bytes of a PMI-2 thread id that is given back with the answer. MPICH and Slurm print a pointer: 18.
 pub const THREAD_ID_MAX: usize = 32;
 
+/// Most memory that a connection uses for what comes in: the longest message may have come in all but a byte when there
+/// must be room for more, and memory is doubled when it is short.
+pub const BUFFER_MAX: usize = 2 * MESSAGE_MAX;
+
 /// Longest PMI-1 line, newline included, that the server of `srun --mpi=pmi2` reads in one piece; one more byte
 /// and it ends the step.
 pub const SLURM_LINE_MAX: usize = 1024;
 
 const _: () = assert!(KVSNAME_MAX + KEY_MAX + VALUE_MAX < LINE_MAX);
-const _: () = assert!(LINE_MAX <= MESSAGE_MAX);
+const _: () = assert!(LINE_MAX <= MESSAGE_MAX && SPAWN_MAX <= MESSAGE_MAX);
 const _: () = assert!(VALUE_MAX.is_multiple_of(2));
 const _: () = assert!(SLURM_LINE_MAX <= LINE_MAX);
 const _: () = assert!(SPAWN_COMMANDS_MAX <= ATTRIBUTES_MAX);

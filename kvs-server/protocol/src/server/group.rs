@@ -8,6 +8,7 @@ use crate::datagram::{
     DEAD, Datagram, Header, Kind, PRIVATE, WANT_ACK, decode_hello, decode_reason, encode_reason,
 };
 use crate::exchange::Peer;
+use crate::exchange::abort_reason;
 use crate::key::group_number;
 use crate::limits::{PATH_BODY_MAX, PUSH_MAX, PUSH_TOTAL_MAX, STALL_US, WINDOW_MAX};
 use crate::log::{Log, LogMemory, MARK_OVERHEAD};
@@ -384,12 +385,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         } else {
             let group = self.log.spec().name.clone();
             context.events.push(Event::Abort { group, rank, code, text: text.clone() });
-            self.fail(
-                context,
-                Some(rank),
-                code,
-                &format!("rank {rank} called PMI_Abort with code {code}: {text}"),
-            );
+            self.fail(context, Some(rank), code, &abort_reason(rank, code, &text));
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pmi_protocol::datagram::Outbox;
-use pmi_protocol::exchange::{Exchange, Outcome};
+use pmi_protocol::exchange::{Exchange, Identity, Outcome, verdict};
 use pmi_protocol::limits::DATAGRAM_MAX;
 use pmi_protocol::pace::Micros;
 
@@ -249,9 +249,14 @@ impl Courier {
         Ok(heard)
     }
 
-    /// Throws away what has come while nothing is asked: pokes, and answers that came twice.
-    pub fn discard(&mut self) {
-        while let Ok(Some(_)) = self.receive_one() {}
+    /// Takes in what has come while nothing is asked: pokes, answers that came twice, and the end of the job.
+    pub fn listen(&mut self, identity: &Identity) -> Option<Outcome> {
+        while let Ok(Some((len, _))) = self.receive_one() {
+            if let Some(end) = verdict(identity, &self.buffer[..len]) {
+                return Some(end);
+            }
+        }
+        None
     }
 
     fn receive_one(&mut self) -> io::Result<Option<(usize, SocketAddr)>> {

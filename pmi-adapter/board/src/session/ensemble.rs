@@ -11,19 +11,26 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use pmi_protocol::exchange::{Exchange, Goal, Start};
-use pmi_protocol::limits::VALUE_MAX;
 
 use super::courier::{Courier, SWEEP};
 use super::node::{Ahead, Node};
 use super::puts::Puts;
 use super::{
-    Config, Error, LEAVE_LIMIT, PATIENCE_LATER, check_deadline, check_key, first_patience, spread,
+    Config, Error, LEAVE_LIMIT, PATIENCE_LATER, check_deadline, check_key, check_pair,
+    first_patience, spread,
 };
 use crate::{Arrival, Board, Delegate, Failure, Slot};
 
 /// A rank of the ensemble: its number in the order of joining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemberId(usize);
+
+impl MemberId {
+    /// How many have joined before.
+    pub fn number(self) -> usize {
+        self.0
+    }
+}
 
 struct Seat {
     slot: Slot,
@@ -136,6 +143,10 @@ impl Ensemble {
         self.courier.as_fd()
     }
 
+    pub(super) fn slot(&self, member: MemberId) -> &Slot {
+        &self.seats[member.0].slot
+    }
+
     /// Claims the place of a rank. It has joined when it is [released](Self::take_released).
     pub fn join(&mut self, rank: u32) -> Result<MemberId, Error> {
         self.node.check_over()?;
@@ -149,17 +160,9 @@ impl Ensemble {
         Ok(member)
     }
 
-    /// The slot of a rank, for what else the board offers.
-    pub fn slot(&self, member: MemberId) -> &Slot {
-        &self.seats[member.0].slot
-    }
-
     /// Puts a pair into the group's own space: others see it after the next barrier.
     pub fn put(&mut self, member: MemberId, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        check_key(key)?;
-        if value.len() > VALUE_MAX {
-            return Err(Error::ValueLength);
-        }
+        check_pair(key, value)?;
         let seat = &mut self.seats[member.0];
         seat.puts.put(0, key, value);
         seat.has_own = true;
@@ -249,6 +252,18 @@ impl Ensemble {
         }
     }
 
+    /// Ends the job because of this rank. Waits for the server for two seconds.
+    pub fn fail(&mut self, rank: u32, text: &str) {
+        self.node.give_up(rank, text.to_owned());
+    }
+
+    /// Nobody waits any more: they have been told that the barrier has failed.
+    pub fn drop_waiting(&mut self) {
+        self.waiting.clear();
+        self.entering.clear();
+        (self.standing, self.leading) = (None, None);
+    }
+
     /// `PMI_Abort` of a rank. Waits for the server for two seconds.
     pub fn abort(&mut self, member: MemberId, code: i32, text: &str) {
         self.node.abort(self.seats[member.0].slot.rank(), code, text);
@@ -261,7 +276,9 @@ impl Ensemble {
 
     /// The epoch that ranks of this process wait for while another process leads.
     pub fn waits_for(&self) -> Option<u32> {
-        self.standing.as_ref().filter(|_| self.leading.is_none()).map(|standing| standing.epoch)
+        let all_here = self.node.config.local_size == Some(self.seats.len() as u32);
+        let follows = self.leading.is_none() && !all_here;
+        self.standing.as_ref().filter(|_| follows).map(|standing| standing.epoch)
     }
 
     /// When to call [`advance`](Self::advance) at the latest.
@@ -294,7 +311,11 @@ impl Ensemble {
         }
         match self.leading {
             Some(_) => self.conduct()?,
-            None => self.courier.discard(),
+            None => {
+                if let Some(end) = self.courier.listen(&self.node.identity) {
+                    self.node.mark_of(end)?;
+                }
+            }
         }
         while self.standing.is_some() {
             if self.release_if_open() {

@@ -178,10 +178,7 @@ impl Session {
     /// `PMI_KVS_Put`.
     pub fn put(&self, kvsname: &[u8], key: &[u8], value: &[u8]) -> Result<(), Error> {
         let space = self.space(kvsname)?;
-        check_key(key)?;
-        if value.len() > VALUE_MAX {
-            return Err(Error::ValueLength);
-        }
+        check_pair(key, value)?;
         lock(&self.puts).put(space, key, value);
         self.has_own.store(true, Ordering::Relaxed);
         Ok(())
@@ -381,6 +378,11 @@ fn check_deadline(deadline: Option<Instant>, epoch: u32) -> Result<(), Error> {
 
 fn check_key(key: &[u8]) -> Result<(), Error> {
     if (1..=KEY_MAX).contains(&key.len()) { Ok(()) } else { Err(Error::KeyLength) }
+}
+
+fn check_pair(key: &[u8], value: &[u8]) -> Result<(), Error> {
+    check_key(key)?;
+    if value.len() <= VALUE_MAX { Ok(()) } else { Err(Error::ValueLength) }
 }
 
 fn host_name() -> String {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
+use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start, abort_reason};
 use pmi_protocol::key::{Keys, Secret, group_number};
 use pmi_protocol::limits::STALL_US;
 use pmi_protocol::log::{CHUNK_OVERHEAD, MARK_OVERHEAD, epoch_of_one_node};
@@ -197,9 +197,14 @@ impl Node {
                 self.config.rank
             ),
         };
-        self.board.fail(&Failure { code: 1, rank: Some(rank), text: text.clone() });
-        self.tell_abort(rank, Goal::Abort { code: 1, text: text.clone(), dead: true });
+        self.give_up(rank, text.clone());
         Error::Over(text)
+    }
+
+    /// Ends the job because of a rank that cannot say so itself.
+    pub fn give_up(&self, rank: u32, text: String) {
+        self.board.fail(&Failure { code: 1, rank: Some(rank), text: text.clone() });
+        self.tell_abort(rank, Goal::Abort { code: 1, text, dead: true });
     }
 
     /// `PMI_Abort`'s message to the job: returns when the server knows, or after two seconds. The server hears of
@@ -207,8 +212,8 @@ impl Node {
     /// culprit.
     pub fn abort(&self, rank: u32, code: i32, text: &str) {
         self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
-        let why = format!("rank {rank} called PMI_Abort with code {code}: {text}");
-        self.board.fail(&Failure { code, rank: Some(rank), text: why });
+        let text = abort_reason(rank, code, text);
+        self.board.fail(&Failure { code, rank: Some(rank), text });
     }
 
     fn tell_abort(&self, rank: u32, goal: Goal) {

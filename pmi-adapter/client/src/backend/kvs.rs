@@ -14,9 +14,9 @@ pub struct Kvs {
     session: Session,
 }
 
-/// Joins the job that the environment names.
-pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
-    let config = Config {
+/// How a rank joins the job that its environment names.
+pub fn session_config(placement: &Placement, server: &Server) -> Result<Config, Failure> {
+    Ok(Config {
         rank: placement.rank,
         size: placement.size,
         job: server.job.clone(),
@@ -27,7 +27,12 @@ pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
         timeout: placement.timeout,
         log_ceiling: placement.log_ceiling,
         share: true,
-    };
+    })
+}
+
+/// Joins the job that the environment names.
+pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
+    let config = session_config(placement, server)?;
     Ok(Kvs { place: placement.into(), session: Session::join(config)? })
 }
 

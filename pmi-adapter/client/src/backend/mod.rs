@@ -1,12 +1,19 @@
-//! Where a process's key-value spaces and barriers are: with the server of its job, or all its own.
+//! Where a process's key-value spaces and barriers are: with our server, with the server of another starter, or all its
+//! own. [`probe`] decides.
 
 mod kvs;
+pub mod probe;
 mod singleton;
+pub mod wire;
 
+pub use kvs::session_config;
 use pmi_protocol::limits::{KEY_MAX, KVSNAME_MAX, VALUE_MAX};
 use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 
+use probe::Choice;
+
 use crate::environment::Placement;
+use crate::environment::descriptor::Descriptor;
 use crate::error::{BackendError, Failure};
 
 /// Reads a value in place: a get copies it once, straight into the caller's buffer.
@@ -137,11 +144,27 @@ pub trait Backend: Send + Sync {
     fn finalize(&self) -> Result<(), BackendError>;
 }
 
-/// Picks the backend of a process: the server of its job, else singleton. Never several silent singletons.
-pub fn connect(placement: &Placement) -> Result<Box<dyn Backend>, Failure> {
-    match &placement.server {
-        Some(server) => Ok(Box::new(kvs::join(placement, server)?)),
-        None if placement.size == 1 => Ok(Box::new(singleton::Singleton::new(placement))),
-        None => Err(Failure::because(placement.no_server())),
+/// Which library is asked: they speak with another starter's server in their own versions of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// `libpmi.so.0`
+    Pmi1,
+    /// `libpmi2.so.0`
+    Pmi2,
+}
+
+/// Connects a process with what holds its job together, as [`probe`] decides. `PMI_DEBUG` tells what was taken, and
+/// why not what comes before it in the order.
+pub fn connect(placement: &Placement, api: Api) -> Result<Box<dyn Backend>, Failure> {
+    let decision = probe::decide(placement, &Descriptor::inspect).map_err(Failure::because)?;
+    for reason in &decision.passed_by {
+        tracing::debug!("{reason}");
     }
+    tracing::debug!("taken: {}", decision.choice);
+    Ok(match decision.choice {
+        Choice::Kvs(server) => Box::new(kvs::join(placement, server)?),
+        Choice::Descriptor(number) => Box::new(wire::join_at(number, placement, api)?),
+        Choice::Port(port) => Box::new(wire::join_through(port, placement)?),
+        Choice::Singleton => Box::new(singleton::Singleton::new(placement)),
+    })
 }

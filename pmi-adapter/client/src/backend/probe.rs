@@ -181,13 +181,29 @@ mod tests {
                 &["PMI_PORT=h:1, PMI_ID=1", "PMI_FD=7 is closed"],
             ),
             ("PMI_PORT=h:1 PMI_ID=1".into(), closed, &["PMI_PORT=h:1", "PMI_FD is not set"]),
-            ("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=2 PMI_FD=3".into(), socket, &["PMI_FD=3"]),
+            (
+                "SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=2 PMI_FD=3".into(),
+                socket,
+                &["PMI_FD=3"],
+            ),
             ("".into(), closed, &["a job of one process", "PMI_PORT is not set"]),
             ("PMI_RANK=0 PMI_SIZE=1".into(), closed, &["a job of one process"]),
-            ("PMI_RANK=0 PMI_SIZE=1 PMI_FD=7".into(), closed, &["job of one", "PMI_FD=7 is closed"]),
-            ("PMI_RANK=0 PMI_SIZE=1 PMI_FD=7".into(), other, &["job of one", "PMI_FD=7 is no socket"]),
+            (
+                "PMI_RANK=0 PMI_SIZE=1 PMI_FD=7".into(),
+                closed,
+                &["job of one", "PMI_FD=7 is closed"],
+            ),
+            (
+                "PMI_RANK=0 PMI_SIZE=1 PMI_FD=7".into(),
+                other,
+                &["job of one", "PMI_FD=7 is no socket"],
+            ),
             ("PMI_RANK=0 PMI_SIZE=1 PMI_FD=7".into(), socket, &["server at PMI_FD=7"]),
-            ("PMI_RANK=0 PMI_SIZE=1 SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=4".into(), closed, &["job of one"]),
+            (
+                "PMI_RANK=0 PMI_SIZE=1 SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=4".into(),
+                closed,
+                &["job of one"],
+            ),
         ] {
             let found = choice(&words, open);
             for part in parts {

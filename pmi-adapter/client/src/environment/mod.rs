@@ -121,7 +121,7 @@ impl Placement {
             server,
             wire,
             log_ceiling: log_ceiling(&reader)?,
-            timeout: reader.number("PMI_TIMEOUT", 1, TIMEOUT_MAX_SECONDS)?.map(Duration::from_secs),
+            timeout: timeout(lookup)?,
         })
     }
 
@@ -151,6 +151,14 @@ fn check_rank_for(server: &Option<Server>, place: &Place) -> Result<(), Environm
 /// Does this starter tell a size above 1?
 fn tells_more(family: &Family, reader: &Reader<'_>) -> bool {
     Place::of(family, reader).is_ok_and(|place| place.size > 1)
+}
+
+/// `PMI_TIMEOUT`: how long a call may wait.
+pub fn timeout(
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Duration>, EnvironmentError> {
+    let seconds = Reader::new(lookup).number("PMI_TIMEOUT", 1, TIMEOUT_MAX_SECONDS)?;
+    Ok(seconds.map(Duration::from_secs))
 }
 
 fn log_ceiling(reader: &Reader<'_>) -> Result<u64, EnvironmentError> {

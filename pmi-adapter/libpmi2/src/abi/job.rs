@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
+use pmi_client::backend::Api;
 use pmi_client::entry;
 use pmi_client::entry::answer;
 use pmi_client::entry::argument::{Chars, Out, Text};
@@ -31,7 +32,7 @@ entry! {
     fn PMI2_Init(spawned: Out<c_int>, size: Out<c_int>, rank: Out<c_int>, appnum: Out<c_int>) {
         let (spawned, size) = (spawned.or(Code::InvalidArg)?, size.or(Code::InvalidArg)?);
         let (rank, appnum) = (rank.or(Code::InvalidArg)?, appnum.or(Code::InvalidArg)?);
-        let place = process::init()?;
+        let place = process::init(Api::Pmi2)?;
         let outside = place.appnum == 0 && member()?.backend().is_singleton();
         spawned.set(place.spawned.into());
         size.set(int(place.size));

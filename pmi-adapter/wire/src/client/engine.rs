@@ -55,7 +55,8 @@ impl Client {
     }
 
     /// Where to read the server's next bytes into; never empty. Call [`Self::next`] until it has no more answers
-    /// before asking for more room: only then is the memory bounded (by twice the longest message).
+    /// before asking for more room: only then does
+    /// [`BUFFER_MAX`](crate::limits::BUFFER_MAX) hold.
     pub fn room(&mut self) -> &mut [u8] {
         if self.fault.is_some() {
             self.frames.clear();
