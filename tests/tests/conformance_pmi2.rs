@@ -112,8 +112,9 @@ fn whoever_waits_for_an_attribute_hears_of_a_death() {
 
 #[test]
 fn whoever_waits_for_an_attribute_gives_up_in_time() {
-    let job = program("waiting").ranks(2).arg("stay").env("PMI_TIMEOUT", "1");
-    job.run().assert_says(&["rank 1", "node attribute never", "PMI_TIMEOUT"]);
+    let program = program("waiting");
+    let outcome = program.ranks(2).arg("stay").env("PMI_TIMEOUT", "1").run();
+    outcome.assert_says(&["rank 1", "node attribute never", "PMI_TIMEOUT"]);
 }
 
 #[test]

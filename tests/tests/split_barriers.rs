@@ -68,7 +68,8 @@ fn go_on(job: Running) -> Running {
 
 #[test]
 fn a_rank_that_dies_between_the_halves_ends_the_job() {
-    let job = program("between").ranks(4).arg_directory().start();
+    let program = program("between");
+    let job = program.ranks(4).arg_directory().start();
     let ranks = job.rank_pids(4);
     job.signal(ranks[2], Signal::SIGKILL);
     go_on(job).finish().assert_code(128 + 9).assert_says(&["rank 2", "signal 9"]);
@@ -87,10 +88,12 @@ fn outlive_the_server(job: Job) {
 
 #[test]
 fn a_server_that_dies_between_the_halves_is_outlived_on_one_node() {
-    outlive_the_server(program("between").ranks(4));
+    let program = program("between");
+    outlive_the_server(program.ranks(4));
 }
 
 #[test]
 fn a_server_that_dies_between_the_halves_is_outlived_by_several_nodes() {
-    outlive_the_server(apart(4, &program("between")));
+    let program = program("between");
+    outlive_the_server(apart(4, &program));
 }
