@@ -370,6 +370,8 @@ impl Conductor<'_> {
         if !heard.open && self.course.bridged {
             self.course.bridged = false;
             self.course.poller.remove(&self.bridge, token::BRIDGE);
+            // It has nothing left to do but end; if it was reaped already, there is nobody to wait for.
+            sys::reap_one(self.bridge.pid());
             if self.course.phase == Phase::Running && !self.ranks.have_ended() {
                 let text = "the process that serves PMI_FD has ended unexpectedly";
                 self.fail(Failure::Server(text.to_owned()));
