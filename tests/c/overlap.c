@@ -1,4 +1,4 @@
-/* overlap: between the two halves of a split barrier a rank goes on putting and getting. */
+/* overlap: between the two halves of a split barrier a rank goes on putting and getting; and a split allgather. */
 #include "conform.h"
 
 static char kvsname[KVSNAME_ROOM];
@@ -38,6 +38,21 @@ static void exchange(int round)
         check("before", round, other);
 }
 
+static void gather(int round)
+{
+    enum { WIDTH = 32 };
+    char mine[WIDTH], expected[WIDTH], *all = malloc((size_t)size * WIDTH);
+    PMIX_Request request;
+    snprintf(mine, WIDTH, "gathered-%d-of-%d", round, rank);
+    NEED(all != NULL && PMIX_Iallgather(mine, all, WIDTH, &request) == PMI_SUCCESS);
+    NEED(PMIX_Wait(request) == PMI_SUCCESS);
+    for (int other = 0; other < size; other++) {
+        snprintf(expected, WIDTH, "gathered-%d-of-%d", round, other);
+        NEED(strcmp(all + other * WIDTH, expected) == 0);
+    }
+    free(all);
+}
+
 int main(void)
 {
     int spawned;
@@ -45,7 +60,7 @@ int main(void)
     NEED(PMI_Get_rank(&rank) == PMI_SUCCESS && PMI_Get_size(&size) == PMI_SUCCESS);
     NEED(PMI_KVS_Get_my_name(kvsname, KVSNAME_ROOM) == PMI_SUCCESS);
     for (int round = 0; round < 4; round++)
-        exchange(round);
+        exchange(round), gather(round);
     NEED(PMI_Finalize() == PMI_SUCCESS);
     printf("rank %d of %d: overlapped\n", rank, size);
     return 0;
