@@ -54,9 +54,9 @@ impl Kind {
             Kind::Plain if key.contains(&b'=') => {
                 Err(Damage("the key has '=', and this PMI server would lose it"))
             }
-            Kind::Intel if value.contains(&VERTICAL_TAB) => {
-                Err(Damage("the value has a vertical tab, which this PMI server would make a newline"))
-            }
+            Kind::Intel if value.contains(&VERTICAL_TAB) => Err(Damage(
+                "the value has a vertical tab, which this PMI server would make a newline",
+            )),
             _ => Ok(()),
         }
     }
