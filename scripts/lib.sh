@@ -75,9 +75,9 @@ need_cargo() {
         die "cargo is not installed: get Rust from https://rustup.rs, or install rustc and cargo 1.88 or later"
 }
 
-# build_programs: what users run, as users run it.
+# build_programs: what jobs need, as users build it.
 build_programs() {
-    cargo build --release --quiet -p pmi -p pmi2 -p pmi-ssh -p pmi-kvs-server -p pmi-bridge
+    cargo build --release --quiet -p pmi -p pmi-ssh -p pmi-kvs-server
 }
 
 # What a directory under target/venv was filled with, so that a changed pin is noticed.

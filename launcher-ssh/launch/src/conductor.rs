@@ -370,6 +370,8 @@ impl Conductor<'_> {
         if !heard.open && self.course.bridged {
             self.course.bridged = false;
             self.course.poller.remove(&self.bridge, token::BRIDGE);
+            // It has nothing left to do but end; if it was reaped already, there is nobody to wait for.
+            sys::reap_one(self.bridge.pid());
             if self.course.phase == Phase::Running && !self.ranks.have_ended() {
                 let text = "the process that serves PMI_FD has ended unexpectedly";
                 self.fail(Failure::Server(text.to_owned()));
@@ -458,10 +460,11 @@ impl Conductor<'_> {
         }
         let server_pid = self.server.pid().map_or(0, Pid::as_raw);
         let guardian = self.guardian.as_ref().map_or(0, |guardian| guardian.pid().as_raw());
-        let job = self.group.clone();
+        let (job, bridge) = (self.group.clone(), self.bridge.pid());
         self.remark(|_| {
             format!(
-                "job {job}: server {server} (process {server_pid}), guardian process {guardian}"
+                "job {job}: server {server} (process {server_pid}), guardian process {guardian}, \
+                 bridge process {bridge}"
             )
         });
     }

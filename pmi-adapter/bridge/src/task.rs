@@ -18,6 +18,8 @@ use pmi_bridge::door::{listen, random_id};
 use pmi_bridge::plan::{Boss, Plan, Seat, Way};
 use pmi_bridge::{offer, serve, sys};
 use pmi_client::backend;
+use pmi_client::backend::probe::decide;
+use pmi_client::environment::descriptor::Descriptor;
 use pmi_client::environment::{Placement, RECORD, Server, record};
 
 use crate::args::Args;
@@ -74,13 +76,9 @@ fn text_of(environment: &Environment, name: &str) -> Option<String> {
     environment.get(OsStr::new(name)).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Without a server of ours: somebody else's, or none needed.
+/// Without a server of ours there must be somebody else's, or no need of one.
 fn alone(placement: &Placement, environment: Environment) -> Result<Environment, Failure> {
-    let served = ["PMI_FD", "PMI_PORT"].iter().any(|name| text_of(&environment, name).is_some());
-    match served || placement.size == 1 {
-        true => Ok(environment),
-        false => Err(Failure::own(placement.no_server())),
-    }
+    decide(placement, &Descriptor::inspect).map(|_| environment).map_err(Failure::own)
 }
 
 /// What the scheduler's variables said, in the words that every PMI client knows.

@@ -276,7 +276,9 @@ impl Ensemble {
 
     /// The epoch that ranks of this process wait for while another process leads.
     pub fn waits_for(&self) -> Option<u32> {
-        self.standing.as_ref().filter(|_| self.leading.is_none()).map(|standing| standing.epoch)
+        let all_here = self.node.config.local_size == Some(self.seats.len() as u32);
+        let follows = self.leading.is_none() && !all_here;
+        self.standing.as_ref().filter(|_| follows).map(|standing| standing.epoch)
     }
 
     /// When to call [`advance`](Self::advance) at the latest.
