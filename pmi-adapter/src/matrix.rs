@@ -1,4 +1,4 @@
-//! What of PMI-1 works, as a table. `MATRIX.md` is generated from it; a test compares the two.
+//! What of PMI-1 and PMI-2 works, as tables. `MATRIX.md` is generated from them; a test compares the two.
 
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ pub struct Function {
     pub note: &'static str,
 }
 
-/// A group of functions, as in `pmi.h`.
+/// A group of functions, as in the header.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
     /// Its heading.
@@ -39,8 +39,24 @@ const fn refused(name: &'static str, note: &'static str) -> Function {
     Function { name, support: Support::Refused, note }
 }
 
-/// Every exported function.
-pub const GROUPS: &[Group] = &[
+/// A library.
+#[derive(Clone, Copy, Debug)]
+pub struct Library {
+    /// Its soname.
+    pub soname: &'static str,
+    /// Its header.
+    pub header: &'static str,
+    /// Its functions.
+    pub groups: &'static [Group],
+}
+
+/// Both libraries.
+pub const LIBRARIES: &[Library] = &[
+    Library { soname: "libpmi.so.0", header: "include/pmi.h", groups: PMI },
+    Library { soname: "libpmi2.so.0", header: "include/pmi2.h", groups: PMI2 },
+];
+
+const PMI: &[Group] = &[
     Group {
         title: "Membership",
         functions: &[
@@ -109,6 +125,68 @@ pub const GROUPS: &[Group] = &[
             ),
         ],
     },
+    Group {
+        title: "Extensions",
+        functions: &[
+            full("PMIX_Ibarrier", "a barrier in two halves, without a thread"),
+            full("PMIX_Iallgather", "one value of each rank"),
+            full("PMIX_Wait", ""),
+            full("PMIX_Test", "looks for the server's answer, too"),
+        ],
+    },
+];
+
+const PMI2: &[Group] = &[
+    Group {
+        title: "Membership",
+        functions: &[
+            full("PMI2_Init", "outside any job: rank 0 of 1, appnum -1"),
+            full("PMI2_Initialized", "any time; zero again after `PMI2_Finalize`"),
+            full("PMI2_Finalize", "any time; nothing to leave is success"),
+            full("PMI2_Abort", "any time, any thread; with flag 0 only this process leaves"),
+        ],
+    },
+    Group {
+        title: "Ids",
+        functions: &[
+            full("PMI2_Job_GetId", "the kvsname"),
+            full("PMI2_Job_GetRank", ""),
+            full("PMI2_Info_GetSize", "of the job, as in Slurm's library"),
+        ],
+    },
+    Group {
+        title: "Key-value pairs",
+        functions: &[
+            full("PMI2_KVS_Put", "a later put replaces; values may hold spaces, `;` and newlines"),
+            full("PMI2_KVS_Fence", ""),
+            full("PMI2_KVS_Get", "no system call; own job only"),
+        ],
+    },
+    Group {
+        title: "Attributes",
+        functions: &[
+            full("PMI2_Info_PutNodeAttr", "8 MiB per node"),
+            full("PMI2_Info_GetNodeAttr", "`waitfor` blocks, until it is hopeless"),
+            full("PMI2_Info_GetNodeAttrIntArray", "`localRanks`, `localRanksCount`"),
+            full("PMI2_Info_GetJobAttr", "`PMI_process_mapping`, `universeSize`"),
+            full("PMI2_Info_GetJobAttrIntArray", "`universeSize`"),
+        ],
+    },
+    Group {
+        title: "Ring",
+        functions: &[full("PMIX_Ring", "in the order of ranks; a fence is part of it")],
+    },
+    Group {
+        title: "Other jobs, processes, names",
+        functions: &[
+            refused("PMI2_Job_Connect", "waits for process creation"),
+            refused("PMI2_Job_Disconnect", "waits for process creation"),
+            refused("PMI2_Job_Spawn", "waits for process creation"),
+            refused("PMI2_Nameserv_publish", "waits for name publishing"),
+            refused("PMI2_Nameserv_lookup", "waits for name publishing"),
+            refused("PMI2_Nameserv_unpublish", "waits for name publishing"),
+        ],
+    },
 ];
 
 /// The text of `MATRIX.md`.
@@ -116,21 +194,25 @@ pub fn markdown() -> String {
     let mut text = String::from(
         "# What works\n\n\
          Generated from `src/matrix.rs`; `cargo test -p pmi write_matrix -- --ignored` writes it anew.\n\n\
-         *yes*: does what `include/pmi.h` promises. *not yet*: checks its arguments, then returns `PMI_FAIL`\n\
-         with the reason on stderr.\n",
+         *yes*: does what the header promises. *not yet*: checks its arguments, then returns `PMI_FAIL` or\n\
+         `PMI2_FAIL` with the reason on stderr.\n",
     );
-    for group in GROUPS {
-        let _ =
-            write!(text, "\n## {}\n\n| function | works | note |\n|---|---|---|\n", group.title);
-        for Function { name, support, note } in group.functions {
-            let works = match support {
-                Support::Full => "yes",
-                Support::Refused => "not yet",
-            };
-            let _ = writeln!(text, "| `{name}` | {works} | {note} |");
-        }
+    for Library { soname, header, groups } in LIBRARIES {
+        let _ = write!(text, "\n## {soname}\n\n`{header}` documents each function.\n");
+        groups.iter().for_each(|group| write_group(&mut text, group));
     }
     text
+}
+
+fn write_group(text: &mut String, group: &Group) {
+    let _ = write!(text, "\n### {}\n\n| function | works | note |\n|---|---|---|\n", group.title);
+    for Function { name, support, note } in group.functions {
+        let works = match support {
+            Support::Full => "yes",
+            Support::Refused => "not yet",
+        };
+        let _ = writeln!(text, "| `{name}` | {works} | {note} |");
+    }
 }
 
 #[cfg(test)]
@@ -152,10 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_every_exported_symbol_and_no_other() {
-        let mut names: Vec<_> =
-            GROUPS.iter().flat_map(|group| group.functions).map(|function| function.name).collect();
-        names.sort_unstable();
-        assert_eq!(names, include_str!("../symbols.txt").lines().collect::<Vec<_>>());
+    fn the_tables_have_every_exported_symbol_and_no_other() {
+        let lists = [include_str!("../symbols.txt"), include_str!("../libpmi2/symbols.txt")];
+        for (library, list) in LIBRARIES.iter().zip(lists) {
+            let functions = library.groups.iter().flat_map(|group| group.functions);
+            let mut names: Vec<_> = functions.map(|function| function.name).collect();
+            names.sort_unstable();
+            assert_eq!(names, list.lines().collect::<Vec<_>>(), "{}", library.soname);
+        }
     }
 }

@@ -87,6 +87,14 @@ impl Job {
     }
 }
 
+/// The beginning of a command that runs the rest of it in a pid namespace of its own: such ranks cannot share memory, so
+/// each is a node of its own.
+pub fn apart() -> Vec<&'static str> {
+    let root = nix::unistd::geteuid().is_root();
+    let user: &[&str] = if root { &[] } else { &["--user", "--map-root-user"] };
+    [&["unshare"], user, &["--pid", "--fork"]].concat()
+}
+
 /// A mark that no other process on this machine carries.
 fn unique_mark() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -2,6 +2,7 @@
 //! has left nothing behind.
 
 pub mod artifacts;
+pub mod conform;
 pub mod job;
 pub mod leftovers;
 pub mod mpi;

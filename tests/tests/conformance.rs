@@ -1,12 +1,7 @@
 //! The C programs of `tests/c`, under Slurm's libpmi and under ours. Where the two differ on purpose, the
 //! difference stands here with its reason; any other difference fails.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use pmi_tests::artifacts::library_dir;
-use pmi_tests::{Job, Outcome, source_tree};
-use tempfile::TempDir;
+use pmi_tests::conform::{Library, Program, compare_with_file};
 
 /// A line of Slurm's output, what we print instead, and why.
 #[derive(Clone, Copy)]
@@ -21,61 +16,11 @@ const fn differs(theirs: &'static str, ours: &'static str, because: &'static str
     Difference { theirs, ours, because }
 }
 
-/// A compiled program, which finds the library by `LD_LIBRARY_PATH`.
-struct Program {
-    path: PathBuf,
-    _directory: TempDir,
-}
-
-impl Program {
-    fn compile(name: &str) -> Program {
-        let directory = tempfile::tempdir().expect("temporary directories can be made");
-        let path = directory.path().join(name);
-        let output = Command::new("cc")
-            .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"])
-            .arg("-I")
-            .arg(source_tree().join("pmi-adapter/include"))
-            .arg(source_tree().join("tests/c").join(name).with_extension("c"))
-            .arg("-o")
-            .arg(&path)
-            .arg("-L")
-            .arg(library_dir())
-            .args(["-l:libpmi.so.0", "-ldl"])
-            .output()
-            .expect("a C compiler is installed: scripts/test installs one");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Program { path, _directory: directory }
-    }
-
-    fn under(&self, library: &Path) -> Job {
-        Job::new(&self.path).env("LD_LIBRARY_PATH", library)
-    }
-
-    fn under_ours(&self) -> Job {
-        self.under(&library_dir())
-    }
-
-    /// As `ranks` ranks under `pmi-ssh`.
-    fn ranks(&self, ranks: u32) -> Job {
-        Job::of(ranks).arg(&self.path).env("LD_LIBRARY_PATH", library_dir())
-    }
-}
-
-/// Where distributions put Slurm's library.
-const SLURM_DIRS: [&str; 4] =
-    ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
-
-fn slurm_dir() -> &'static Path {
-    let mut places = SLURM_DIRS.iter().map(Path::new);
-    let found = places.find(|place| place.join("libpmi.so.0").exists());
-    found.expect("Slurm's libpmi.so.0 is missing: run scripts/test, or install libpmi0-dev")
-}
-
 /// Runs a program under both libraries and compares line by line. Slurm's keeps only the first value of a key
 /// unless it is told that keys can be put twice.
 fn compare(name: &str, expected: &[Difference]) {
-    let program = Program::compile(name);
-    let theirs = program.under(slurm_dir()).env("SLURM_PMI_KVS_DUP_KEYS", "1").run();
+    let program = Program::compile(name, Library::Pmi);
+    let theirs = program.under(Library::Pmi.slurms()).env("SLURM_PMI_KVS_DUP_KEYS", "1").run();
     let ours = program.under_ours().run();
     theirs.assert_success();
     ours.assert_success();
@@ -224,34 +169,24 @@ fn spawning_and_names() {
     );
 }
 
-/// Runs a program under ours alone; what it printed must be the file beside it.
-fn compare_with_file(name: &str) -> Outcome {
-    let outcome = Program::compile(name).under_ours().run();
-    outcome.assert_success();
-    let file = source_tree().join("tests/c").join(name).with_extension("expected");
-    let expected = std::fs::read_to_string(&file).expect("the expected output is readable");
-    assert_eq!(outcome.stdout, expected, "{}", file.display());
-    outcome
-}
-
 #[test]
 fn arguments_that_crash_slurms_library() {
-    compare_with_file("hostile");
+    compare_with_file("hostile", Library::Pmi);
 }
 
 #[test]
 fn names_of_the_draft_paper() {
-    compare_with_file("draft").assert_says(&["PMI_Spawn", "cannot create processes"]);
+    compare_with_file("draft", Library::Pmi).assert_says(&["PMI_Spawn", "cannot create processes"]);
 }
 
 #[test]
 fn a_forked_child_is_no_member() {
-    compare_with_file("forked").assert_says(&["PMI_Init", "is a fork of rank 0"]);
+    compare_with_file("forked", Library::Pmi).assert_says(&["PMI_Init", "is a fork of rank 0"]);
 }
 
 #[test]
 fn loading_and_unloading_leaves_nothing() {
-    compare_with_file("loading");
+    compare_with_file("loading", Library::Pmi);
 }
 
 /// Runs `limits`, which needs nothing but `PMI_Init`, in an environment that must be refused.
@@ -264,7 +199,7 @@ fn assert_refused(program: &Program, environment: &[(&str, &str)], texts: &[&str
 
 #[test]
 fn bad_environments_are_refused_by_name() {
-    let program = Program::compile("limits");
+    let program = Program::compile("limits", Library::Pmi);
     let ranks = [("PMI_RANK", "0"), ("PMI_SIZE", "2")];
     for (environment, texts) in [
         (&[("PMI_RANK", "abc"), ("PMI_SIZE", "4")][..], &["PMI_RANK=abc", "whole number"][..]),
@@ -291,7 +226,7 @@ fn bad_environments_are_refused_by_name() {
 
 #[test]
 fn tracing_goes_to_stderr_and_names_calls_and_codes() {
-    let outcome = Program::compile("limits").under_ours().env("PMI_DEBUG", "1").run();
+    let outcome = Program::compile("limits", Library::Pmi).under_ours().env("PMI_DEBUG", "1").run();
     outcome.assert_success().assert_says(&["pmi: ", "PMI_Init(spawned=ptr)"]);
     outcome.assert_says(&["PMI_Init -> 0"]);
     outcome.assert_says(&["PMI_KVS_Get_name_length_max(length=NULL)"]);
@@ -300,18 +235,16 @@ fn tracing_goes_to_stderr_and_names_calls_and_codes() {
 
 #[test]
 fn ranks_exchange() {
-    let program = Program::compile("exchange");
+    let program = Program::compile("exchange", Library::Pmi);
     for ranks in [1, 2, 7, 16] {
-        let outcome = program.ranks(ranks).run();
-        let lines = outcome.assert_success().stdout.lines();
-        assert_eq!(lines.filter(|line| line.ends_with(": exchanged")).count(), ranks as usize);
+        program.ranks(ranks).run().assert_each_says(ranks, ": exchanged");
     }
 }
 
 #[test]
 fn a_job_of_one_answers_like_a_process_outside_any_job() {
     for name in ["outside", "limits", "pairs", "spaces", "iterate", "forked", "hostile", "draft"] {
-        let program = Program::compile(name);
+        let program = Program::compile(name, Library::Pmi);
         let (job, alone) = (program.ranks(1).run(), program.under_ours().run());
         assert_eq!(job.assert_success().stdout, alone.assert_success().stdout, "{name}");
     }
@@ -319,25 +252,24 @@ fn a_job_of_one_answers_like_a_process_outside_any_job() {
 
 #[test]
 fn a_rank_that_has_left_cannot_come_back() {
-    let outcome = Program::compile("singleton").ranks(1).run();
+    let outcome = Program::compile("singleton", Library::Pmi).ranks(1).run();
     outcome.assert_says(&["PMI_Init", "has left its job"]);
 }
 
 #[test]
 fn a_space_of_one_rank_serves_all() {
-    let outcome = Program::compile("shared_space").ranks(5).run();
-    let lines = outcome.assert_success().stdout.lines();
-    assert_eq!(lines.filter(|line| line.ends_with(": shared")).count(), 5);
+    let outcome = Program::compile("shared_space", Library::Pmi).ranks(5).run();
+    outcome.assert_each_says(5, ": shared");
 }
 
 #[test]
 fn abort_works_while_a_barrier_blocks() {
-    let outcome = Program::compile("abort").ranks(4).arg("42").run();
+    let outcome = Program::compile("abort", Library::Pmi).ranks(4).arg("42").run();
     outcome.assert_code(42).assert_says(&["rank 0", "PMI_Abort(42): by intent"]);
 }
 
 #[test]
 fn abort_of_a_singleton_exits_with_the_code() {
-    let outcome = Program::compile("abort").under_ours().arg("3").run();
+    let outcome = Program::compile("abort", Library::Pmi).under_ours().arg("3").run();
     outcome.assert_code(3).assert_says(&["PMI_Abort(3): by intent"]);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use pmi_tests::{Job, source_tree};
+use pmi_tests::{Job, Outcome, source_tree};
 
 /// Runs a program to its end; returns what it printed.
 fn run(command: &mut Command) -> String {
@@ -19,14 +19,20 @@ fn install(prefix: &Path, arguments: &[&str]) {
     run(command.arg("--prefix").arg(prefix).args(arguments));
 }
 
-/// Compiles a test program with what pkg-config says about the installed library.
-fn compile_against(prefix: &Path, program: &Path) {
+/// Compiles a program of `tests` with what pkg-config says about an installed library.
+fn compile_against(prefix: &Path, library: &str, source: &str, program: &Path) {
     let mut ask = Command::new("pkg-config");
-    ask.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).args(["--cflags", "--libs", "pmi"]);
+    ask.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")).args(["--cflags", "--libs", library]);
     let flags = run(&mut ask);
     let mut compiler = Command::new("cc");
-    compiler.arg("-o").arg(program).arg(source_tree().join("tests/programs/exchange.c"));
+    compiler.arg("-o").arg(program).arg(source_tree().join("tests").join(source));
     run(compiler.args(flags.split_whitespace()));
+}
+
+/// Runs a program on three ranks with what is installed.
+fn run_installed(prefix: &Path, program: &Path, arguments: &[&str]) -> Outcome {
+    let job = Job::new(&prefix.join("bin/pmi-ssh")).args(["-n", "3"]).arg(program).args(arguments);
+    job.env("LD_LIBRARY_PATH", prefix.join("lib")).run()
 }
 
 fn files_below(directory: &Path) -> Vec<String> {
@@ -39,9 +45,9 @@ fn files_below(directory: &Path) -> Vec<String> {
     files
 }
 
-fn assert_independent(library: &Path) {
-    let dynamic = run(Command::new("readelf").arg("-d").arg(library));
-    assert!(dynamic.contains("Library soname: [libpmi.so.0]"), "{dynamic}");
+fn assert_independent(prefix: &Path, soname: &str) {
+    let dynamic = run(Command::new("readelf").arg("-d").arg(prefix.join("lib").join(soname)));
+    assert!(dynamic.contains(&format!("Library soname: [{soname}]")), "{dynamic}");
     assert!(!dynamic.contains("RPATH") && !dynamic.contains("RUNPATH"), "{dynamic}");
 }
 
@@ -54,19 +60,24 @@ fn an_installation_works_and_can_be_removed() {
         "bin/pmi-ssh",
         "bin/pmi-kvs-server",
         "lib/libpmi.so",
+        "lib/libpmi2.so",
         "include/pmi.h",
+        "include/pmi2.h",
         "share/man/man1/pmi-ssh.1",
+        "share/man/man7/libpmi2.7",
     ] {
         assert!(prefix.join(file).exists(), "{file} is missing among {:?}", files_below(&prefix));
     }
-    assert_independent(&prefix.join("lib/libpmi.so.0"));
+    assert_independent(&prefix, "libpmi.so.0");
+    assert_independent(&prefix, "libpmi2.so.0");
 
     let program = place.path().join("exchange");
-    compile_against(&prefix, &program);
-    let job = Job::new(&prefix.join("bin/pmi-ssh")).args(["-n", "3"]).arg(&program).arg("3");
-    let outcome = job.env("LD_LIBRARY_PATH", prefix.join("lib")).run();
+    compile_against(&prefix, "pmi", "programs/exchange.c", &program);
+    let outcome = run_installed(&prefix, &program, &["3"]);
     outcome.assert_success();
     assert_eq!(outcome.stdout, "exchange: 3 ranks, all values right\n");
+    compile_against(&prefix, "pmi2", "c/pmi2/exchange.c", &program);
+    run_installed(&prefix, &program, &[]).assert_each_says(3, ": exchanged");
 
     install(&prefix, &["--uninstall"]);
     assert_eq!(files_below(&prefix), Vec::<String>::new());

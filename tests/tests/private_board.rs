@@ -1,14 +1,11 @@
 //! Ranks that cannot share memory, here because each has a pid namespace of its own, have private boards: slower,
 //! and just as right.
 
-use nix::unistd::geteuid;
-use pmi_tests::{Job, c_program};
+use pmi_tests::{Job, c_program, job};
 
 /// A job whose ranks each run in a pid namespace of their own.
 fn apart(ranks: u32) -> Job {
-    let job = Job::of(ranks).arg("unshare");
-    let job = if geteuid().is_root() { job } else { job.args(["--user", "--map-root-user"]) };
-    job.args(["--pid", "--fork"])
+    Job::of(ranks).args(job::apart())
 }
 
 #[test]

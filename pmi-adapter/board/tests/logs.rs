@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use common::{alone, publish, put, record, value};
 use pmi_board::{Board, Slot, UpLogFull};
 use pmi_protocol::limits::{LOG_CEILING_MIN, RECORD_MAX, VALUE_MAX};
+use pmi_protocol::log::epoch_of_one_node;
 use pmi_protocol::record::RecordKind;
 use proptest::prelude::*;
 
@@ -233,4 +234,27 @@ proptest! {
             }
         }
     }
+}
+
+/// The server opens an epoch on the word of one delegate; another, who has sent more, must not give up what is not in it.
+#[test]
+fn the_up_log_is_released_as_far_as_the_log_says() {
+    let (board, slot) = alone(1 << 20);
+    let (early, late) = (put(0, b"early", b"1"), put(0, b"late", b"2"));
+    board.commit(&slot, &early).unwrap();
+    board.commit(&slot, &late).unwrap();
+    let mut first = epoch_of_one_node(board.node_id(), 0, &early, 1);
+    first.extend(epoch_of_one_node(board.node_id() ^ 1, 0, &late, 1));
+    let mut delegate = board.try_lead(&slot).unwrap();
+    delegate.down_write(0, &first).unwrap();
+    delegate.open_epoch(0, first.len() as u64).unwrap();
+    assert_eq!(
+        board.up_base(),
+        early.len() as u64,
+        "another node's chunk says nothing of this one"
+    );
+    let mut rest = Vec::new();
+    let delegate = board.try_lead(&slot).unwrap();
+    delegate.up_read(board.up_base(), late.len() + 100, &mut rest);
+    assert_eq!(rest, late);
 }

@@ -133,3 +133,17 @@ fn a_failure_ends_every_wait_and_the_first_one_stays() {
     });
     assert_eq!(board.failure(), Some(first));
 }
+
+#[test]
+fn a_rank_is_alone_when_all_have_come_and_the_others_have_left() {
+    let job = job_name("alone");
+    let board = Board::open(&config(&job, 2)).unwrap();
+    let zero = board.claim(0).unwrap();
+    assert!(!board.is_alone(&zero), "another is to come");
+    let one = board.claim(1).unwrap();
+    assert!(!board.is_alone(&zero));
+    board.release(&one);
+    assert!(board.is_alone(&zero));
+    let (private, slot) = alone(1 << 20);
+    assert!(private.is_alone(&slot));
+}

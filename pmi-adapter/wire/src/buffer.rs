@@ -51,18 +51,12 @@ impl Buffer {
         &self.bytes[self.filled.clone()]
     }
 
-    /// Uses up the first `n` of [`Self::unused`] and says where they are; they stay there until more room is asked for.
-    pub(crate) fn take(&mut self, n: usize) -> Range<usize> {
-        let taken = self.filled.start..self.filled.start + n;
+    /// Uses up the first `n` of [`Self::unused`].
+    pub(crate) fn consume(&mut self, n: usize) {
         self.filled.start += n;
         if self.filled.is_empty() {
             self.filled = 0..0;
         }
-        taken
-    }
-
-    pub(crate) fn get(&self, taken: Range<usize>) -> &[u8] {
-        &self.bytes[taken]
     }
 
     pub(crate) fn clear(&mut self) {
@@ -89,8 +83,7 @@ mod tests {
     fn keeps_unused_bytes_when_it_makes_room() {
         let mut buffer = Buffer::default();
         fill(&mut buffer, &[1; 3000]);
-        let taken = buffer.take(2900);
-        assert_eq!(buffer.get(taken), [1; 2900]);
+        buffer.consume(2900);
         fill(&mut buffer, &[2; 5000]);
         assert_eq!(buffer.unused(), [&[1; 100][..], &[2; 5000]].concat());
     }
@@ -100,7 +93,7 @@ mod tests {
         let mut buffer = Buffer::default();
         for _ in 0..1000 {
             fill(&mut buffer, &[3; 1500]);
-            buffer.take(1500);
+            buffer.consume(1500);
         }
         assert_eq!(buffer.capacity(), START);
     }

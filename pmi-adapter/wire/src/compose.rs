@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use crate::Dialect;
 use crate::limits::HEADER;
+use crate::{Dialect, scan};
 
 /// Appends one message to `out`.
 pub(crate) struct Composer<'o> {
@@ -50,13 +50,13 @@ impl<'o> Composer<'o> {
         self
     }
 
-    fn escaped(&mut self, text: &[u8]) {
-        for part in text.split_inclusive(|byte| *byte == b';') {
-            self.out.extend_from_slice(part);
-            if part.ends_with(b";") {
-                self.out.push(b';');
-            }
+    fn escaped(&mut self, mut text: &[u8]) {
+        while let Some(at) = scan::find(text, b';') {
+            self.out.extend_from_slice(&text[..=at]);
+            self.out.push(b';');
+            text = &text[at + 1..];
         }
+        self.out.extend_from_slice(text);
     }
 
     pub(crate) fn number(&mut self, name: &str, number: impl Into<i64>) -> &mut Self {

@@ -8,7 +8,7 @@ use crate::scan;
 use crate::violation::excerpt;
 use crate::{Dialect, Violation};
 
-/// A whole message, as a range of the buffer it came in.
+/// A whole message, as a range of what [`Frames`] holds; good until the next one is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) dialect: Dialect,
@@ -21,6 +21,8 @@ pub(crate) struct Frame {
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     buffer: Buffer,
+    /// Bytes of the message that was given last. They stay until the next one is asked for.
+    held: usize,
     /// How much of the first unused message has been looked at already.
     looked: usize,
     spawn: SpawnSoFar,
@@ -43,7 +45,7 @@ impl Frames {
     }
 
     pub(crate) fn get(&self, range: Range<usize>) -> &[u8] {
-        self.buffer.get(range)
+        &self.buffer.unused()[range]
     }
 
     /// Bytes of memory that are in use for what comes in.
@@ -54,10 +56,12 @@ impl Frames {
     /// Forgets what has come in.
     pub(crate) fn clear(&mut self) {
         self.buffer.clear();
+        self.held = 0;
     }
 
     /// The next whole message.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, Violation> {
+        self.buffer.consume(std::mem::take(&mut self.held));
         match self.buffer.unused() {
             [] => Ok(None),
             [b'0'..=b'9' | b' ', ..] => self.cut_message(),
@@ -77,7 +81,7 @@ impl Frames {
         if length >= LINE_MAX {
             return Err(Violation::LineTooLong);
         }
-        Ok(Some(self.take(Dialect::V1, 0..length, length + 1)))
+        Ok(Some(self.hold(Dialect::V1, 0..length, length + 1)))
     }
 
     /// The blocks of a spawn request are one message: they come one after the other, and get one answer.
@@ -97,7 +101,7 @@ impl Frames {
                 return Err(Violation::SpawnTooLong);
             }
             if self.spawn.line(line)? {
-                return Ok(Some(self.take(Dialect::V1, 0..end, end)));
+                return Ok(Some(self.hold(Dialect::V1, 0..end, end)));
             }
             self.looked = end;
         }
@@ -113,13 +117,12 @@ impl Frames {
         if unused.len() < end {
             return Ok(None);
         }
-        Ok(Some(self.take(Dialect::V2, HEADER..end, end)))
+        Ok(Some(self.hold(Dialect::V2, HEADER..end, end)))
     }
 
-    fn take(&mut self, dialect: Dialect, body: Range<usize>, length: usize) -> Frame {
-        let taken = self.buffer.take(length);
-        (self.looked, self.spawn) = (0, SpawnSoFar::default());
-        Frame { dialect, body: taken.start + body.start..taken.start + body.end }
+    fn hold(&mut self, dialect: Dialect, body: Range<usize>, length: usize) -> Frame {
+        (self.held, self.looked, self.spawn) = (length, 0, SpawnSoFar::default());
+        Frame { dialect, body }
     }
 }
 

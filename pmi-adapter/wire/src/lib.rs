@@ -32,3 +32,8 @@ pub enum Dialect {
     /// PMI-2: a length of six bytes, then `name=value;` attributes. Its first exchange is a PMI-1 line.
     V2,
 }
+
+/// The programs in README.md are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::{
-    ATTRIBUTES_MAX, LINE_MAX, MESSAGE_MAX, SPAWN_COMMANDS_MAX, SPAWN_MAX, THREAD_ID_MAX,
-};
+use crate::limits::{ATTRIBUTES_MAX, LINE_MAX, MESSAGE_MAX, SPAWN_MAX, THREAD_ID_MAX};
 
 /// A message that breaks the protocol. The connection it came from is of no more use: what follows cannot be told
 /// from what came before.
@@ -22,7 +20,7 @@ pub enum Violation {
     NoCommand(Vec<u8>),
     /// A message with more than [`ATTRIBUTES_MAX`] attributes.
     TooManyAttributes,
-    /// A spawn request for more than [`SPAWN_COMMANDS_MAX`] commands, or with other counts than its parts.
+    /// A spawn request for too many commands, or with other counts than its parts; what it does.
     BadSpawn(&'static str),
     /// A PMI-2 thread id of more than [`THREAD_ID_MAX`] bytes.
     ThreadIdTooLong,
@@ -80,12 +78,7 @@ impl fmt::Display for Violation {
             Self::TooManyAttributes => {
                 write!(f, "a message has more than {ATTRIBUTES_MAX} attributes")
             }
-            Self::BadSpawn(what) => {
-                write!(
-                    f,
-                    "a spawn request {what} (at most {SPAWN_COMMANDS_MAX} commands are possible)"
-                )
-            }
+            Self::BadSpawn(what) => write!(f, "a spawn request {what}"),
             Self::ThreadIdTooLong => write!(f, "a thread id is longer than {THREAD_ID_MAX} bytes"),
             Self::Missing { command, attribute } => {
                 write!(f, "\"{}\" comes without {attribute}=", command.escape_ascii())

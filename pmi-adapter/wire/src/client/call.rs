@@ -37,7 +37,8 @@ pub enum Call<'a> {
         /// The value.
         value: &'a [u8],
     },
-    /// Answer: [`Answer::Value`](super::Answer::Value) or [`Answer::NotFound`](super::Answer::NotFound).
+    /// In PMI-2 only after the first [`Call::Barrier`], and always with the server's own kvsname: Hydra ends the job
+    /// otherwise. Answer: [`Answer::Value`](super::Answer::Value) or [`Answer::NotFound`](super::Answer::NotFound).
     Get {
         /// The kvsname or job id.
         space: &'a [u8],

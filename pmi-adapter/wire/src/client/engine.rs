@@ -16,6 +16,8 @@ pub struct Client {
     sender: Sender,
     frames: Frames,
     waiting: Waiting,
+    /// The message that [`Self::next`] will give.
+    ready: Option<Frame>,
     /// Why it is of no more use.
     fault: Option<Violation>,
 }
@@ -28,7 +30,13 @@ impl Client {
             Dialect::V2 => MESSAGE_MAX,
         };
         let sender = Sender { dialect, message_max, picky: false };
-        Self { sender, frames: Frames::default(), waiting: Waiting::default(), fault: None }
+        Self {
+            sender,
+            frames: Frames::default(),
+            waiting: Waiting::default(),
+            ready: None,
+            fault: None,
+        }
     }
 
     /// Refuses messages of more than `bytes` from now on; see [`SLURM_LINE_MAX`](crate::limits::SLURM_LINE_MAX).
@@ -77,19 +85,30 @@ impl Client {
         self.frames.capacity()
     }
 
+    /// Whether [`Self::next`] has something to say, an answer or an error. Lets a caller read until it has, and return
+    /// the answer, which borrows from the client.
+    pub fn is_ready(&mut self) -> bool {
+        if self.fault.is_none() && self.ready.is_none() {
+            match self.answering() {
+                Ok(frame) => self.ready = frame,
+                Err(fault) => self.fault = Some(fault),
+            }
+        }
+        self.fault.is_some() || self.ready.is_some()
+    }
+
     /// The next answer that has come in whole.
     ///
     /// # Errors
     /// If the server breaks the protocol, or answers something else; the same error comes again from then on.
     #[allow(clippy::should_implement_trait, reason = "an answer borrows from the client")]
     pub fn next(&mut self) -> Result<Option<Answer<'_>>, Violation> {
+        self.is_ready();
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let frame = match self.answering() {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ok(None),
-            Err(fault) => return Err(self.fault.insert(fault).clone()),
+        let Some(frame) = self.ready.take() else {
+            return Ok(None);
         };
         let got = Got::new(frame.dialect, self.frames.get(frame.body));
         let answer = got.and_then(|got| got.answer(&mut self.waiting));

@@ -66,8 +66,8 @@ impl Sender {
 /// What of a call must arrive as it is.
 fn fields<'a>(call: &Call<'a>) -> impl Iterator<Item = (&'static str, &'a [u8])> + use<'a> {
     let fields: [Option<(&'static str, &'a [u8])>; 3] = match *call {
-        Call::InitAck { id } => [Some(("PMI_ID", id)), None, None],
-        Call::FullInit { job, .. } => [job.map(|job| ("PMI_JOBID", job)), None, None],
+        Call::InitAck { id } => [Some(("pmiid", id)), None, None],
+        Call::FullInit { job, .. } => [job.map(|job| ("pmijobid", job)), None, None],
         Call::Put { space, key, value } => {
             [Some(("kvsname", space)), Some(("key", key)), Some(("value", value))]
         }

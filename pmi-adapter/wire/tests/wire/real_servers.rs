@@ -195,3 +195,25 @@ fn may_not_answer_what_was_not_asked() {
         assert_eq!(client.next().expect_err("it stays so").to_string(), fault);
     }
 }
+
+#[test]
+fn are_waited_for_until_an_answer_is_ready() {
+    let mut client = Client::new(Dialect::V1);
+    client.write(&Call::InitAck { id: b"3" }, &mut Vec::new()).expect("it can be sent");
+    let bytes = b"cmd=initack rc=0\ncmd=set size=4\ncmd=set rank=3\ncmd=set debug=0\n";
+    for byte in &bytes[..bytes.len() - 1] {
+        client.feed(std::slice::from_ref(byte));
+        assert!(!client.is_ready());
+    }
+    client.feed(b"\n");
+    assert!(client.is_ready());
+    // More may come meanwhile, and more room be asked for: the answer stays whole.
+    for _ in 0..3 {
+        client.feed(&[b' '; 3000]);
+        assert!(client.is_ready());
+    }
+    let identity = Answer::Identity { rank: 3, size: 4, appnum: None, spawner: None };
+    assert_eq!(client.next(), Ok(Some(identity)));
+    assert!(client.is_ready(), "blanks are no message, which is an error");
+    assert!(client.next().is_err());
+}
