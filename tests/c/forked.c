@@ -28,7 +28,7 @@ int main(void)
     int spawned, status;
     NEED(PMI_Init(&spawned) == PMI_SUCCESS);
     NEED(PMI_KVS_Get_my_name(kvsname, KVSNAME_ROOM) == PMI_SUCCESS);
-    NEED(PMI_KVS_Put(kvsname, "key", "the parent's") == PMI_SUCCESS);
+    NEED(PMI_KVS_Put(kvsname, "key", "the-parent's") == PMI_SUCCESS);
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {

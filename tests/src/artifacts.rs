@@ -39,6 +39,22 @@ pub fn c_program(name: &str) -> PathBuf {
     compile("cc", &source, name, &options)
 }
 
+/// A C program of `tests/c`, compiled against our header and linked with one of our libraries: `libpmi.so.0` or
+/// `libpmi2.so.0`. `name` may have a directory in front: `pmi2/exchange`.
+pub fn conformance_program(name: &str, library: &str) -> PathBuf {
+    let directory = library_dir();
+    let options = [
+        "-std=c99".to_string(),
+        "-pthread".to_string(),
+        format!("-I{}", source_tree().join("tests/c").display()),
+        format!("-I{}", source_tree().join("pmi-adapter/include").display()),
+        format!("{}/{library}", directory.display()),
+        format!("-Wl,-rpath,{}", directory.display()),
+    ];
+    let source = source_tree().join("tests/c").join(name).with_extension("c");
+    compile("cc", &source, &format!("conform-{}", name.replace('/', "-")), &options)
+}
+
 /// A directory under `target/venv`, filled by `scripts/test`.
 pub fn venv(name: &str) -> PathBuf {
     let venv = source_tree().join("target/venv").join(name);

@@ -32,17 +32,26 @@ pub enum Starter {
 impl Starter {
     /// A job of `ranks` ranks; append the program and its arguments.
     pub fn job(self, ranks: u32) -> Job {
-        let mpiexec = |path: PathBuf| Job::new(&path).args(["-n", &ranks.to_string()]);
         match self {
             Starter::PmiSsh => Job::of(ranks).arg("-no-pmi-library"),
             Starter::PmiSshPort => Job::of(ranks).args(["-no-pmi-library", "-pmi-port"]),
             Starter::ForkLoop => fork_loop(&[], ranks),
             Starter::ForkLoopPort => fork_loop(&["--pmi-port"], ranks),
             Starter::ForkLoopNodes(nodes) => fork_loop(&["--nodes", &nodes.to_string()], ranks),
-            Starter::Hydra4 => mpiexec("/usr/bin/mpiexec.hydra".into()),
-            Starter::Hydra5 => mpiexec(venv("mpich").join("bin/mpiexec.hydra")),
-            Starter::Gforker => mpiexec(venv("mpich").join("bin/mpiexec.gforker")),
-            Starter::IntelHydra => mpiexec(venv("impi").join("bin/mpiexec.hydra")),
+            Starter::Hydra4 | Starter::Hydra5 | Starter::Gforker | Starter::IntelHydra => {
+                Job::new(&self.mpiexec()).args(["-n", &ranks.to_string()])
+            }
+        }
+    }
+
+    /// The program of a process manager that is not of this project.
+    pub fn mpiexec(self) -> PathBuf {
+        match self {
+            Starter::Hydra4 => "/usr/bin/mpiexec.hydra".into(),
+            Starter::Hydra5 => venv("mpich").join("bin/mpiexec.hydra"),
+            Starter::Gforker => venv("mpich").join("bin/mpiexec.gforker"),
+            Starter::IntelHydra => venv("impi").join("bin/mpiexec.hydra"),
+            ours => panic!("{ours:?} is of this project"),
         }
     }
 }

@@ -127,14 +127,27 @@ impl Placement {
 
     /// The message for a rank of a job that has nobody to talk to.
     pub fn no_server(&self) -> String {
+        let source = self.source.unwrap_or("nobody");
+        let by_srun = if source == "Slurm" { "srun --mpi=pmi2 or " } else { "" };
         format!(
-            "this is rank {} of {} (by {}), but no PMI server is named in the environment. Start the \
-             program with pmi-ssh, or start pmi-kvs-server and set PMI_KVS_SERVER, PMI_KVS_JOB and \
-             PMI_KVS_SECRET for every rank",
+            "this is rank {} of {} (by {source}), but no PMI server is named in the environment. Start the program \
+             with {by_srun}pmi-ssh, or start pmi-kvs-server and set PMI_KVS_SERVER, PMI_KVS_JOB and PMI_KVS_SECRET \
+             for every rank{}",
             self.rank,
             self.size,
-            self.source.unwrap_or("nobody"),
+            self.outer_job(),
         )
+    }
+
+    /// Why a server that is named is not this process's.
+    fn outer_job(&self) -> String {
+        match self.changed_since.as_slice() {
+            [] => String::new(),
+            changed => format!(
+                ". (The PMI_KVS_SERVER that may be set is an outer job's: another starter has since set {})",
+                changed.join(", ")
+            ),
+        }
     }
 }
 

@@ -22,17 +22,27 @@
 //! | key with `;` | | | | | | lost |
 //! | key of 64 bytes or more | lost | | lost | | | |
 //! | line of more than 1,024 bytes | | | | | lost, or step dies | |
+//! | call while a barrier waits | a put is lost | | | job dies | not answered | |
 //! | `cmd=get_universe_size` | -1 | -1 | -1 | -1 | | |
 //! | mapping of ranks to nodes | | | has none | | | |
+//! | attribute of the job that it has not | | | | | | value of another |
 //!
-//! Refused are: in PMI-1, a space, a newline and nothing at all in keys and values everywhere, and what is as long as
-//! the announced maximum (with its NUL); `\` under servers that write `rc` first (Hydra 5 and Slurm, which cannot be
-//! told apart before that answer); and by server what [`kind`] and the line's limit add. In PMI-2, `;`.
+//! So these are refused, or not asked for:
+//!
+//! - in PMI-1, under every server, a space or a newline in a key or value, and an empty one; in PMI-2 a `;`;
+//! - a key or value as long as the maximum that the server announced, which counts the NUL;
+//! - `\` under servers that write `rc` before all else: Hydra 5, and Slurm's, which the first answer does not tell
+//!   from it;
+//! - `=` in keys under Hydra 4, and so under gforker, which looks like it; a vertical tab under Intel's Hydra;
+//! - a line of more than 1,024 bytes under Slurm, in PMI-1;
+//! - in PMI-2, attributes of the job other than those that Slurm has;
+//! - any call while a split barrier waits: the call waits until it has opened.
 //!
 //! # What the wire has not
 //!
-//! Iteration and further key-value spaces: errors with a reason. Commits: every put is sent at once. Reading what
-//! this rank itself has put, before the barrier: kept in [`own`]. Node attributes, in PMI-1: kept in [`node`].
+//! Iteration and further key-value spaces are errors with a reason. A commit does nothing: every put is sent at once.
+//! What this rank itself has put can be read before the barrier, because it is kept here too. Node attributes are, in
+//! PMI-1, on a board of the node that belongs to no server.
 
 mod connection;
 mod join;
@@ -40,6 +50,8 @@ mod kind;
 mod node;
 mod own;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

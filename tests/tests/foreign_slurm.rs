@@ -1,0 +1,68 @@
+//! Our libraries under `srun --mpi=pmi2`: libpmi.so.0 speaks PMI-1 with it, libpmi2.so.0 PMI-2.
+
+use std::path::PathBuf;
+
+use pmi_tests::artifacts::conformance_program;
+use pmi_tests::{Job, Slurm};
+
+fn srun(ranks: u32, program: PathBuf) -> Job {
+    Slurm::shared().srun(&["--mpi=pmi2", "--ntasks", &ranks.to_string()]).arg(program)
+}
+
+fn libpmi(name: &str) -> PathBuf {
+    conformance_program(name, "libpmi.so.0")
+}
+
+fn libpmi2(name: &str) -> PathBuf {
+    conformance_program(&format!("pmi2/{name}"), "libpmi2.so.0")
+}
+
+/// Runs a job whose every rank must say this at the end of a line.
+fn all_say(job: Job, ranks: u32, end: &str) {
+    let outcome = job.run();
+    let lines = outcome.assert_success().stdout.lines();
+    let said = lines.filter(|line| line.ends_with(end)).count();
+    assert_eq!(said, ranks as usize, "{}", outcome.stdout);
+}
+
+#[test]
+fn ranks_exchange() {
+    for ranks in [1, 2, 4, 16] {
+        all_say(srun(ranks, libpmi("exchange")).arg("plain"), ranks, ": exchanged");
+        all_say(srun(ranks, libpmi2("exchange")), ranks, ": exchanged");
+    }
+}
+
+#[test]
+fn calls_between_the_halves_of_a_split_barrier() {
+    all_say(srun(4, libpmi("overlap")), 4, ": overlapped");
+}
+
+#[test]
+fn rings_and_node_attributes() {
+    all_say(srun(4, libpmi2("ring")), 4, ": round the ring");
+    all_say(srun(4, libpmi2("attributes")), 4, ": attributes shared");
+}
+
+#[test]
+fn an_abort_ends_the_step_while_a_barrier_waits() {
+    let outcome = srun(4, libpmi("abort")).arg("42").run();
+    outcome.assert_says(&["PMI_Abort(42): by intent"]).assert_says(&["Exited with exit code 42"]);
+    assert_ne!(outcome.code(), 0);
+}
+
+/// A line of more than 1,024 bytes would be lost, or end the step.
+#[test]
+fn what_is_taken_arrives_as_it_was_and_long_lines_are_refused() {
+    let outcome = srun(2, libpmi("carried")).run();
+    let with = |end: &str| {
+        let lines = outcome.stdout.lines().filter_map(|line| line.strip_suffix(end));
+        lines.map(str::to_string).collect::<std::collections::BTreeSet<_>>()
+    };
+    outcome.assert_success().assert_says(&["this PMI server reads 1024"]);
+    assert_eq!(with("taken"), with("same"));
+    assert_eq!(with("refused"), with("missing"));
+    for refused in ["value-length 1000 ", "value-length 1023 ", "within 32 ", "value-length 0 "] {
+        assert!(with("refused").contains(refused), "{refused}");
+    }
+}
