@@ -13,7 +13,7 @@ use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 use pmi_board::session::Config;
 use pmi_bridge::door::random_id;
-use pmi_bridge::plan::{Boss, Plan, Seat, Way};
+use pmi_bridge::plan::{Boss, NOTICE_MAX, Notice, Plan, Seat, Way};
 use pmi_bridge::{serve, sys};
 
 use crate::environment::Reach;
@@ -40,8 +40,8 @@ pub struct Bridge {
 
 /// What a bridge has said.
 pub struct Heard {
-    /// Ranks that have ended without `PMI_Finalize`.
-    pub lost: Vec<u32>,
+    /// Its notices, in order.
+    pub notices: Vec<Notice>,
     /// Is it still there?
     pub open: bool,
 }
@@ -115,11 +115,11 @@ impl Bridge {
 
     /// Takes what it has said.
     pub fn hear(&self) -> Heard {
-        let mut heard = Heard { lost: Vec::new(), open: true };
-        let mut bytes = [0; 4];
+        let mut heard = Heard { notices: Vec::new(), open: true };
+        let mut bytes = [0; NOTICE_MAX];
         while heard.open {
             match recv(self.control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-                Ok(4) => heard.lost.push(u32::from_le_bytes(bytes)),
+                Ok(count) if count > 0 => heard.notices.extend(Notice::parse(&bytes[..count])),
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
                 _ => heard.open = false,

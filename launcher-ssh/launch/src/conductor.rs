@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
+use pmi_bridge::plan::Notice;
 use pmi_bridge::poller::{Interest, Poller};
 use pmi_kvs_server::control::{Command, Event, Statistics};
 
@@ -361,11 +362,14 @@ impl Conductor<'_> {
         }
     }
 
-    /// The bridge tells of ranks that the job misses, or hangs up.
+    /// The bridge tells of ranks that have aborted or are missed, or hangs up.
     fn hear_bridge(&mut self) {
         let heard = self.bridge.hear();
-        for rank in heard.lost {
-            self.fail(Failure::Unfinalized { rank });
+        for notice in heard.notices {
+            self.fail(match notice {
+                Notice::Lost(rank) => Failure::Unfinalized { rank },
+                Notice::Abort { rank, code, text } => Failure::Abort { rank, code, message: text },
+            });
         }
         if !heard.open && self.course.bridged {
             self.course.bridged = false;

@@ -16,6 +16,9 @@ const UNIVERSE_SIZE: &[u8] = b"universeSize";
 /// Number of a connection.
 pub type ClientId = usize;
 
+/// Takes the rank, code and text of an abort.
+pub type Report = Box<dyn FnMut(u32, i32, &str)>;
+
 /// What a connection is, as far as its requests change it.
 pub struct Visit<'a> {
     /// The connection.
@@ -111,6 +114,8 @@ pub struct Desk {
     attribute_waits: Vec<AttributeWait>,
     late: Vec<Late>,
     last_left: bool,
+    /// Tells a launcher of an abort: rank, code, text.
+    pub report_abort: Option<Report>,
 }
 
 impl Desk {
@@ -141,6 +146,7 @@ impl Desk {
             attribute_waits: Vec::new(),
             late: Vec::new(),
             last_left: false,
+            report_abort: None,
         }
     }
 
@@ -253,7 +259,7 @@ impl Desk {
             Request::Abort { code, message, world } => {
                 self.seats[seat].stage = Stage::Gone;
                 if world {
-                    self.ensemble.abort(member, code, &String::from_utf8_lossy(&message));
+                    self.abort(seat, member, code, &message);
                 }
             }
             other => self.refuse(visit, seat, ticket, unsupported(&other)),
@@ -450,6 +456,16 @@ impl Desk {
         self.seats[seat].stage = Stage::Gone;
         write(ticket, &Reply::Done, visit.out);
         self.last_left |= self.ensemble.finalize(member);
+    }
+
+    /// The launcher is to know first: the rank exits without waiting for an answer, and would seem to have failed by
+    /// itself.
+    fn abort(&mut self, seat: usize, member: MemberId, code: i32, message: &[u8]) {
+        let text = String::from_utf8_lossy(message);
+        if let Some(report) = &mut self.report_abort {
+            report(self.seats[seat].rank, code, &text);
+        }
+        self.ensemble.abort(member, code, &text);
     }
 
     /// A rank's process has ended. True if the job misses it: it had joined, and has not left.

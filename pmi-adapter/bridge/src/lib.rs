@@ -9,6 +9,7 @@ mod client;
 mod desk;
 pub mod door;
 mod ending;
+mod idle;
 pub mod offer;
 pub mod plan;
 pub mod poller;

@@ -55,13 +55,75 @@ pub enum Way {
 
 /// Whose life the bridge's own depends on.
 pub enum Boss {
-    /// A launcher, on the other end of this stream socket. It writes the rank numbers (32 bits, little-endian) of
-    /// processes that have ended; the bridge answers with those that have ended without `PMI_Finalize`. When the
-    /// launcher closes its end, or ends, so does the bridge.
+    /// A launcher, on the other end of this `SOCK_SEQPACKET` socket. It writes the rank numbers (32 bits, little-endian) of
+    /// processes that have ended; the bridge writes [`Notice`]s. When the launcher closes its end, or ends, so does the
+    /// bridge.
     Launcher(OwnedFd),
     /// The program itself, the only seat.
     Program {
         /// Readable when it has ended (`pidfd_open(2)`).
         pidfd: OwnedFd,
     },
+}
+
+/// What a bridge tells its launcher, one message each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// This rank's process has ended without `PMI_Finalize`.
+    Lost(u32),
+    /// This rank has called for the job's end.
+    Abort {
+        /// The rank.
+        rank: u32,
+        /// Its exit code.
+        code: i32,
+        /// Its message; cut to [`ABORT_TEXT_MAX`] bytes.
+        text: String,
+    },
+}
+
+/// Bytes of an abort's message that a launcher hears of: a few lines.
+pub const ABORT_TEXT_MAX: usize = 1000;
+
+/// Room for any notice.
+pub const NOTICE_MAX: usize = 8 + ABORT_TEXT_MAX;
+
+impl Notice {
+    /// As it is sent: the rank; for an abort also the code and the text.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Notice::Lost(rank) => rank.to_le_bytes().to_vec(),
+            Notice::Abort { rank, code, text } => {
+                let text = &text.as_bytes()[..text.len().min(ABORT_TEXT_MAX)];
+                [&rank.to_le_bytes(), &code.to_le_bytes(), text].concat()
+            }
+        }
+    }
+
+    /// `None` for what no bridge sends.
+    pub fn parse(bytes: &[u8]) -> Option<Notice> {
+        let (rank, rest) = bytes.split_first_chunk()?;
+        let rank = u32::from_le_bytes(*rank);
+        let Some((code, text)) = rest.split_first_chunk() else {
+            return rest.is_empty().then_some(Notice::Lost(rank));
+        };
+        let text = String::from_utf8_lossy(text).into_owned();
+        Some(Notice::Abort { rank, code: i32::from_le_bytes(*code), text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_survive_the_way() {
+        let abort = |text: &str| Notice::Abort { rank: 3, code: -1, text: text.into() };
+        for notice in [Notice::Lost(7), abort(""), abort("why not")] {
+            assert_eq!(Notice::parse(&notice.to_bytes()), Some(notice));
+        }
+        assert_eq!(abort(&"x".repeat(5000)).to_bytes().len(), NOTICE_MAX);
+        assert_eq!(Notice::parse(b"abc"), None);
+        assert_eq!(Notice::parse(b"abcdef"), None);
+    }
 }

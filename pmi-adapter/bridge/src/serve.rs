@@ -15,7 +15,8 @@ use crate::client::{Client, Heard, Sent};
 use crate::desk::{ClientId, Desk, Late, Next, Visit, say};
 use crate::door::Door;
 use crate::ending::Ending;
-use crate::plan::{Boss, Plan, Way};
+use crate::idle::somebody_speaks;
+use crate::plan::{Boss, Notice, Plan, Way};
 use crate::poller::{Interest, Poller};
 use crate::sys;
 use crate::waiter::Waiter;
@@ -53,13 +54,25 @@ pub fn run(plan: Plan) -> i32 {
     }
     sys::prefer_batches();
     let rank = plan.session.rank;
-    match Bridge::open(plan).and_then(|mut bridge| bridge.live()) {
+    match live(plan) {
         Ok(()) => 0,
         Err(error) => {
             say(rank, &format_args!("the PMI service of this host has failed: {error}"));
             1
         }
     }
+}
+
+fn live(plan: Plan) -> io::Result<()> {
+    match somebody_speaks(&plan)? {
+        true => Bridge::open(plan)?.live(),
+        false => Ok(()),
+    }
+}
+
+fn notify(control: &OwnedFd, notice: &Notice) {
+    // If the launcher is gone, so is the job.
+    let _ = send(control.as_raw_fd(), &notice.to_bytes(), MsgFlags::MSG_NOSIGNAL);
 }
 
 struct Bridge {
@@ -75,6 +88,8 @@ struct Bridge {
     ending: Ending,
     barrier: Waiter,
     attributes: Waiter,
+    /// The error that was told last.
+    told: String,
     /// When to look for dead peers of those who wait for a node attribute.
     patrol: Instant,
     over: bool,
@@ -86,7 +101,13 @@ impl Bridge {
         let ensemble =
             Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
         let one_node = local_size == Some(size);
-        let desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, one_node);
+        let mut desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, one_node);
+        if let Boss::Launcher(control) = &plan.boss {
+            let control = control.try_clone()?;
+            desk.report_abort = Some(Box::new(move |rank, code, text| {
+                notify(&control, &Notice::Abort { rank, code, text: text.to_owned() });
+            }));
+        }
         let mut bridge = Bridge {
             desk,
             poller: Poller::new()?,
@@ -99,6 +120,7 @@ impl Bridge {
             ending: Ending::default(),
             barrier: Waiter::new()?,
             attributes: Waiter::new()?,
+            told: String::new(),
             patrol: Instant::now(),
             over: false,
         };
@@ -208,10 +230,15 @@ impl Bridge {
 
     /// Those who waited know. A program that does not end by itself is ended here, if nobody else will do it.
     fn on_error(&mut self, error: &Error) {
-        if let (Boss::Program { .. }, Error::Over(_)) = (&self.boss, error) {
-            if self.ending.deadline().is_none() && self.desk.has_members() {
-                say(self.desk.rank(0), error);
-            }
+        let over = matches!(error, Error::Over(_));
+        let launched = matches!(self.boss, Boss::Launcher(_));
+        // Of the job's end a launcher tells the user itself.
+        let text = error.to_string();
+        if !(over && launched) && self.desk.has_members() && self.told != text {
+            say(self.desk.rank(0), error);
+            self.told = text;
+        }
+        if over && !launched {
             self.ending.begin();
         }
     }
@@ -394,11 +421,7 @@ impl Bridge {
             return;
         }
         match &self.boss {
-            Boss::Launcher(control) => {
-                let rank = self.desk.rank(seat).to_le_bytes();
-                // If the launcher is gone, so is the job.
-                let _ = send(control.as_raw_fd(), &rank, MsgFlags::MSG_NOSIGNAL);
-            }
+            Boss::Launcher(control) => notify(control, &Notice::Lost(self.desk.rank(seat))),
             Boss::Program { .. } => self.desk.ensemble().report_lost(),
         }
     }

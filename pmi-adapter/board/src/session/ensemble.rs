@@ -240,6 +240,8 @@ impl Ensemble {
     /// The rank's process has ended without leaving: marks it as dead, for all on the board to see.
     pub fn lose(&mut self, member: MemberId) {
         self.node.board.declare_dead(&self.seats[member.0].slot);
+        // It may be the one in whose name this process leads: then another one shall.
+        self.leading = None;
         self.waiting.retain(|other| *other != member);
         self.entering.retain(|(other, _)| *other != member);
     }
