@@ -106,7 +106,7 @@ fn ranks_of_a_starter_without_pmi_are_told_so() {
     outcome.assert_code(9).assert_says(&[
         "of 2 (by Open MPI)",
         "pmi-ssh",
-        "another starter has since set",
+        "another starter, or a script, has since set",
     ]);
     assert_eq!(outcome.stdout.lines().filter(|line| line.contains("inside-in")).count(), 0);
 }
@@ -134,6 +134,6 @@ fn srun_without_pmi_inside_pmi_ssh_is_told_so() {
     outcome.assert_says(&[
         "rank 1 of 2 (by Slurm)",
         "--mpi=pmi2",
-        "another starter has since set SLURM_",
+        "another starter, or a script, has since set SLURM_",
     ]);
 }

@@ -15,12 +15,21 @@ fn with_rank_one_changed(change: &str) -> Outcome {
 
 #[test]
 fn a_size_that_contradicts_the_servers() {
-    with_rank_one_changed("PMI_SIZE=5").assert_failure().assert_says(&["size"]);
+    let change = "unset PMI_KVS_PLACE; PMI_SIZE=5";
+    with_rank_one_changed(change).assert_failure().assert_says(&["size 4, this one 5"]);
+}
+
+#[test]
+fn a_place_that_has_changed_since_pmi_ssh_set_it() {
+    let says = ["rank 1 of 5", "or a script, has since set PMI_SIZE"];
+    with_rank_one_changed("PMI_SIZE=5").assert_failure().assert_says(&says);
 }
 
 #[test]
 fn two_ranks_that_claim_one_number() {
-    with_rank_one_changed("PMI_RANK=0").assert_failure().assert_says(&["rank 0"]);
+    with_rank_one_changed("unset PMI_KVS_PLACE; PMI_RANK=0")
+        .assert_failure()
+        .assert_says(&["rank 0"]);
 }
 
 #[test]

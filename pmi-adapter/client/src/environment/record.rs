@@ -15,6 +15,10 @@ pub const RECORD: &str = "PMI_KVS_PLACE";
 /// The descriptor of a PMI server, whose number says less than its socket.
 const PMI_FD: &str = "PMI_FD";
 
+/// The job that a record speaks of. Whoever names another one by hand, inside of a rank, has made no record of it,
+/// and the outer one says nothing about it.
+const JOB: &str = "PMI_KVS_JOB";
+
 /// Who sets a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Starter {
@@ -74,6 +78,7 @@ const VARIABLES: &[(&str, Starter, Evidence)] = &[
     ("OMPI_COMM_WORLD_RANK", Starter::OpenMpi, UnlessRank),
     ("MV2_COMM_WORLD_RANK", Starter::Mvapich, UnlessRank),
     ("JSM_NAMESPACE_RANK", Starter::Jsm, UnlessRank),
+    (JOB, Starter::Pmi, Never),
 ];
 
 /// The record of an environment that a starter is about to hand to a rank: the value of [`RECORD`].
@@ -190,6 +195,9 @@ impl Origin {
     ) -> Origin {
         let Some(text) = value(lookup, RECORD) else { return Origin::Direct };
         let recorded = Recorded::parse(&text);
+        if recorded.text(JOB).is_some() && recorded.differs(JOB, lookup, descriptor) {
+            return Origin::Direct;
+        }
         let changed: Vec<_> = VARIABLES
             .iter()
             .filter(|(name, ..)| recorded.differs(name, lookup, descriptor))
@@ -304,6 +312,17 @@ mod tests {
         ] {
             assert_eq!(evidence(ours, &format!("{more} {ours}"), open), expected, "{more}");
         }
+    }
+
+    #[test]
+    fn a_record_of_another_job_is_none() {
+        let ours = "PMI_RANK=1 PMI_SIZE=4 PMI_KVS_JOB=outer";
+        let by_hand = "PMI_RANK=0 PMI_SIZE=2 PMI_KVS_JOB=";
+        assert_eq!(evidence(ours, &format!("{by_hand}inner"), Descriptor::Closed), "");
+        assert_eq!(
+            evidence(ours, &format!("{by_hand}outer"), Descriptor::Closed),
+            "PMI_RANK PMI_SIZE"
+        );
     }
 
     #[test]
