@@ -1,6 +1,8 @@
 //! The C programs of `tests/c/pmi2`, under Slurm's libpmi2 where that works without a server, and under ours.
 
+use pmi_tests::artifacts::library_dir;
 use pmi_tests::conform::{Library, Program, compare_with_file};
+use pmi_tests::{Job, Slurm, job};
 
 fn program(name: &str) -> Program {
     Program::compile(&format!("pmi2/{name}"), Library::Pmi2)
@@ -68,6 +70,22 @@ fn ranks_exchange() {
     on_all_sizes("exchange", &[], ": exchanged");
 }
 
+/// What these programs expect is what Slurm's library does with Slurm's server, and ours with either.
+#[test]
+fn the_portable_programs_pass_under_slurm_with_both_libraries() {
+    for (name, text) in [
+        ("exchange", ": exchanged"),
+        ("attributes", ": attributes shared"),
+        ("ring", ": round the ring"),
+    ] {
+        let program = program(name);
+        for library in [Library::Pmi2.slurms(), &library_dir()] {
+            let job = Slurm::shared().srun(&["--mpi=pmi2", "--ntasks=4"]).arg(program.path());
+            job.env("LD_LIBRARY_PATH", library).run().assert_each_says(4, text);
+        }
+    }
+}
+
 #[test]
 fn values_of_all_bytes_and_lengths() {
     on_all_sizes("values", &[], ": all bytes came back");
@@ -120,8 +138,8 @@ fn whoever_waits_for_an_attribute_gives_up_in_time() {
 #[test]
 fn ranks_that_share_no_memory_share_no_attributes_and_hear_why() {
     let program = program("waiting");
-    let job = pmi_tests::Job::of(2).args(pmi_tests::job::apart()).arg(program.path()).arg("stay");
-    let outcome = job.env("LD_LIBRARY_PATH", pmi_tests::artifacts::library_dir()).run();
+    let job = Job::of(2).args(job::apart()).arg(program.path()).arg("stay");
+    let outcome = job.env("LD_LIBRARY_PATH", library_dir()).run();
     outcome.assert_says(&["rank 1 cannot share memory", "pid namespace"]);
 }
 

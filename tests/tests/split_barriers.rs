@@ -6,7 +6,7 @@ use std::fs::File;
 use nix::sys::signal::Signal;
 use pmi_tests::artifacts::library_dir;
 use pmi_tests::conform::{Library, Program};
-use pmi_tests::{Job, Running, job, until};
+use pmi_tests::{Job, Running, Starter, job, until};
 
 fn program(name: &str) -> Program {
     Program::compile(&format!("split/{name}"), Library::Pmi)
@@ -59,6 +59,17 @@ fn nodes_that_know_their_number_of_ranks_pass_them_too() {
 fn nodes_that_do_not_know_it_pass_them_too() {
     two_nodes(6, &program("mixed"), "").run().assert_each_says(6, ": passed");
     two_nodes(6, &program("gather"), "").run().assert_each_says(6, ": gathered");
+}
+
+#[test]
+fn ranks_under_foreign_servers_pass_them_too() {
+    let (mixed, gather) = (program("mixed"), program("gather"));
+    for starter in [Starter::Hydra4, Starter::Hydra5, Starter::Gforker, Starter::IntelHydra] {
+        for (program, text) in [(&mixed, ": passed"), (&gather, ": gathered")] {
+            let job = starter.job(4).arg(program.path()).env("LD_LIBRARY_PATH", library_dir());
+            job.run().assert_each_says(4, text);
+        }
+    }
 }
 
 fn go_on(job: Running) -> Running {

@@ -30,6 +30,9 @@ mod token {
     pub const CLIENTS: u64 = 8;
 }
 
+/// How long the server may take to note that all ranks of this node have left.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// Between two looks at the delegate's health by the thread that waits for it.
 const SLEEP: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,12 @@ pub fn run(plan: Plan) -> i32 {
     // goes when the ranks have gone.
     let _ = SigSet::all().thread_set_mask();
     let _ = prctl::set_name(c"pmi-bridge");
+    if let Boss::Launcher(_) = plan.boss {
+        // A session of its own is also a scheduling group of its own, where the kernel makes those
+        // (`CONFIG_SCHED_AUTOGROUP`, sched(7)): clients that are woken by an answer do not push the bridge aside then,
+        // and it goes on to the next. It fails for a process that leads a group, which this is not.
+        let _ = nix::unistd::setsid();
+    }
     sys::prefer_batches();
     let rank = plan.session.rank;
     match Bridge::open(plan).and_then(|mut bridge| bridge.live()) {
@@ -180,7 +189,12 @@ impl Bridge {
             }
         }
         if self.desk.take_last_left() {
-            self.desk.ensemble().leave();
+            // A launcher knows, and shuts the server down; without one, the server ends when all have left.
+            let patience = match self.boss {
+                Boss::Launcher(_) => Duration::ZERO,
+                Boss::Program { .. } => LEAVE,
+            };
+            self.desk.ensemble().leave(patience);
         }
         self.start_sleeping();
     }

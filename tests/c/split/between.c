@@ -32,7 +32,7 @@ int main(int argc, char *argv[])
     NEED(PMI_Barrier() == PMI_SUCCESS);
     char *buffer = malloc((size_t)size * 32), value[32];
     NEED(buffer != NULL);
-    snprintf(value, sizeof value, "rank %d", rank);
+    snprintf(value, sizeof value, "rank-%d", rank);
     NEED(PMIX_Iallgather(value, buffer, 32, &request) == PMI_SUCCESS);
     tell(argv[1], rank);
     while (!exists(argv[1], "stop"))
@@ -41,7 +41,7 @@ int main(int argc, char *argv[])
         NEED(PMIX_Test(request, &done) == PMI_SUCCESS);
     NEED(PMIX_Wait(request) == PMI_SUCCESS);
     for (int other = 0; other < size; other++) {
-        snprintf(value, sizeof value, "rank %d", other);
+        snprintf(value, sizeof value, "rank-%d", other);
         NEED(strcmp(buffer + other * 32, value) == 0);
     }
     NEED(PMI_Barrier() == PMI_SUCCESS);

@@ -9,7 +9,7 @@ static void check(const char *buffer, int round)
 {
     char expected[WIDTH];
     for (int other = 0; other < size; other++) {
-        snprintf(expected, sizeof expected, "round %d of rank %d;\n", round, other);
+        snprintf(expected, sizeof expected, "round-%d-of-rank-%d", round, other);
         NEED(strcmp(buffer + other * WIDTH, expected) == 0);
     }
 }
@@ -32,7 +32,7 @@ static void hostile(char *buffer)
 {
     PMIX_Request request = 7;
     NEED(PMIX_Iallgather(NULL, buffer, WIDTH, &request) == PMI_ERR_INVALID_VAL);
-    NEED(PMIX_Iallgather(letters(1025), buffer, WIDTH, &request) == PMI_ERR_INVALID_VAL);
+    NEED(PMIX_Iallgather(letters(5000), buffer, WIDTH, &request) == PMI_ERR_INVALID_VAL);
     NEED(PMIX_Iallgather("value", NULL, WIDTH, &request) == PMI_ERR_INVALID_ARG);
     NEED(PMIX_Iallgather("value", buffer, WIDTH, NULL) == PMI_ERR_INVALID_ARG);
     NEED(PMIX_Iallgather("value", buffer, 5, &request) == PMI_ERR_INVALID_LENGTH);
@@ -55,7 +55,7 @@ int main(void)
     hostile(buffer);
     for (int round = 0; round < 9; round++) {
         memset(buffer, '#', (size_t)size * WIDTH);
-        snprintf(value, sizeof value, "round %d of rank %d;\n", round, rank);
+        snprintf(value, sizeof value, "round-%d-of-rank-%d", round, rank);
         NEED(PMIX_Iallgather(value, buffer, WIDTH, &request) == PMI_SUCCESS);
         PMI_BOOL done = (rank + round) % 3 != 0;
         if (round % 2)

@@ -16,8 +16,7 @@ use super::courier::{Courier, SWEEP};
 use super::node::{Ahead, Node};
 use super::puts::Puts;
 use super::{
-    Config, Error, LEAVE_LIMIT, PATIENCE_LATER, check_deadline, check_key, check_pair,
-    first_patience, spread,
+    Config, Error, PATIENCE_LATER, check_deadline, check_key, check_pair, first_patience, spread,
 };
 use crate::{Arrival, Board, Delegate, Failure, Slot};
 
@@ -227,15 +226,15 @@ impl Ensemble {
         self.node.board.release(&self.seats[member.0].slot)
     }
 
-    /// All ranks of the board have left: tells the server, for which it may wait a second.
-    pub fn leave(&mut self) {
-        let limit = Instant::now() + LEAVE_LIMIT;
+    /// All ranks of the board have left: tells the server. Waits for its answer for as long as `patience`.
+    pub fn leave(&mut self, patience: Duration) {
+        let limit = Instant::now() + patience;
         while self.ahead.is_some() && Instant::now() < limit && self.advance().is_ok() {
             if self.courier.sleep(Duration::from_millis(10)).is_err() {
                 break;
             }
         }
-        self.node.leave(LEAVE_LIMIT);
+        self.node.leave(patience);
     }
 
     /// The rank's process has ended without leaving: marks it as dead, for all on the board to see.
