@@ -50,9 +50,11 @@ enum Evidence {
 
 use Evidence::{Beside, Never, Sure, UnlessRank};
 
+type Variable = (&'static str, Starter, Evidence);
+
 /// The variables of the record. Local ranks are no evidence: scripts that choose a GPU for each rank set those of
 /// every MPI library. Nor is what torchrun sets: frameworks set it inside ranks.
-const VARIABLES: &[(&str, Starter, Evidence)] = &[
+const VARIABLES: &[Variable] = &[
     ("PMI_RANK", Starter::Pmi, Sure),
     ("PMI_SIZE", Starter::Pmi, Sure),
     (PMI_FD, Starter::Pmi, Sure),
@@ -171,6 +173,15 @@ pub(super) struct Nested {
 }
 
 impl Nested {
+    fn new(evidence: &[&Variable], changed: &[&Variable]) -> Nested {
+        let names = |variables: &[&Variable]| variables.iter().map(|(name, ..)| *name).collect();
+        Nested {
+            evidence: names(evidence),
+            starters: evidence.iter().map(|(_, starter, _)| *starter).collect(),
+            changed: names(changed),
+        }
+    }
+
     fn has(&self, starter: Starter) -> bool {
         let alone = |starter| self.starters.contains(&starter);
         match starter {
@@ -198,27 +209,22 @@ impl Origin {
         if recorded.text(JOB).is_some() && recorded.differs(JOB, lookup, descriptor) {
             return Origin::Direct;
         }
-        let changed: Vec<_> = VARIABLES
+        let changed: Vec<&Variable> = VARIABLES
             .iter()
             .filter(|(name, ..)| recorded.differs(name, lookup, descriptor))
             .collect();
         let rank = recorded.text("PMI_RANK");
-        let is_evidence = |(name, _, evidence): &(&str, Starter, Evidence)| match evidence {
+        let is_evidence = |(name, _, evidence): &&Variable| match evidence {
             Sure => true,
             Beside(other) => value(lookup, other).is_some(),
             UnlessRank => value(lookup, name) != rank,
             Never => false,
         };
-        let found: Vec<_> =
-            changed.iter().copied().filter(|variable| is_evidence(variable)).collect();
-        if found.is_empty() {
-            return Origin::Direct;
+        let found: Vec<_> = changed.iter().copied().filter(is_evidence).collect();
+        match found.is_empty() {
+            true => Origin::Direct,
+            false => Origin::Nested(Nested::new(&found, &changed)),
         }
-        Origin::Nested(Nested {
-            evidence: found.iter().map(|(name, ..)| *name).collect(),
-            starters: found.iter().map(|(_, starter, _)| *starter).collect(),
-            changed: changed.iter().map(|(name, ..)| *name).collect(),
-        })
     }
 
     /// Did this starter place this process, if its variables are set?
@@ -235,11 +241,12 @@ impl Origin {
         let Origin::Nested(nested) = self else { return true };
         let variable = VARIABLES.iter().find(|(variable, ..)| *variable == name);
         match (name, variable) {
+            _ if name.starts_with("PMI_KVS_") => false,
             (PMI_FD, _) => nested.has_changed(&[PMI_FD]),
             ("PMI_PORT" | "PMI_ID", _) => nested.has_changed(&["PMI_PORT", "PMI_ID"]),
             (_, Some((_, _, Never))) => nested.has_changed(&[name]),
             (_, Some((_, starter, _))) => nested.has(*starter),
-            (_, None) => !name.starts_with("PMI_KVS_"),
+            (_, None) => true,
         }
     }
 
