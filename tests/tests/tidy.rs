@@ -224,7 +224,7 @@ fn every_flag_of_the_server_is_in_its_manual_page() {
 
 /// A source without the test module at its end.
 fn without_tests(source: &Source) -> &str {
-    source.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default()
+    source.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
 /// String literals of the program's own sources, tests and comments left out.
