@@ -75,7 +75,8 @@ pub(crate) fn compile(compiler: &str, source: &Path, name: &str, options: &[Stri
     if modified(&program) > newest(source.parent().expect("sources are in a directory")) {
         return program;
     }
-    let part = directory.join(format!("{name}.{}", std::process::id()));
+    let thread = std::thread::current().id();
+    let part = directory.join(format!("{name}.{}.{thread:?}", std::process::id()));
     let status = Command::new(compiler)
         .args(["-O1", "-Wall", "-Wextra", "-Werror", "-o"])
         .arg(&part)

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pmi_tests::artifacts::conformance_program;
-use pmi_tests::{Job, Starter};
+use pmi_tests::artifacts::{conformance_program, library_dir};
+use pmi_tests::{Job, Mpi, Starter};
 
 const STARTERS: [Starter; 4] =
     [Starter::Hydra4, Starter::Hydra5, Starter::Gforker, Starter::IntelHydra];
@@ -153,6 +153,28 @@ fn what_is_taken_arrives_as_it_was_and_the_rest_is_refused() {
         let taken = with_outcome(&outcome.stdout, "taken");
         assert_eq!(taken, with_outcome(&outcome.stdout, "same"), "{starter:?}");
         assert!(taken.len() > 1000, "{starter:?}: {}", taken.len());
+    }
+}
+
+/// A real MPI through our libraries. Under gforker nothing would tell that it is ours (it sets `PMI_DEBUG` to 0), and
+/// under Hydra 4 Intel MPI crashes with its own client too.
+#[test]
+fn intel_mpi_runs_through_our_libraries() {
+    for library in ["libpmi.so.0", "libpmi2.so.0"] {
+        let job = Starter::Hydra5.job(4).env("I_MPI_PMI_LIBRARY", library_dir().join(library));
+        let outcome = Mpi::Intel.hello(job.env("PMI_DEBUG", "1"), 4).run();
+        outcome.assert_success().assert_says(&["taken: another starter's server at PMI_FD="]);
+        assert_eq!(outcome.stdout, "hello: 4 ranks, 4 on a node, all results right\n");
+    }
+}
+
+/// Our own bridge is such a server too, for a program that finds nothing else.
+#[test]
+fn the_bridge_of_pmi_ssh_serves_our_library() {
+    for option in [&[][..], &["-pmi-port"]] {
+        let unset = ["PMI_KVS_SERVER", "PMI_KVS_JOB", "PMI_KVS_SECRET"].map(|name| ["-u", name]);
+        let job = Job::of(4).args(option).arg("env").args(unset.concat());
+        all_say(job.arg(program("exchange").as_ref()).arg("plain"), 4, ": exchanged");
     }
 }
 

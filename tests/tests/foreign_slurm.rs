@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use pmi_tests::artifacts::conformance_program;
-use pmi_tests::{Job, Slurm};
+use pmi_tests::artifacts::{conformance_program, library_dir};
+use pmi_tests::{Job, Mpi, Slurm};
 
 fn srun(ranks: u32, program: PathBuf) -> Job {
     Slurm::shared().srun(&["--mpi=pmi2", "--ntasks", &ranks.to_string()]).arg(program)
@@ -64,5 +64,17 @@ fn what_is_taken_arrives_as_it_was_and_long_lines_are_refused() {
     assert_eq!(with("refused"), with("missing"));
     for refused in ["value-length 1000 ", "value-length 1023 ", "within 32 ", "value-length 0 "] {
         assert!(with("refused").contains(refused), "{refused}");
+    }
+}
+
+/// A real MPI through our libraries: Intel MPI loads the one that is named.
+#[test]
+fn intel_mpi_through_both_libraries() {
+    for library in ["libpmi.so.0", "libpmi2.so.0"] {
+        let job = Slurm::shared().srun(&["--mpi=pmi2", "--ntasks=4"]);
+        let job = job.env("I_MPI_PMI_LIBRARY", library_dir().join(library)).env("PMI_DEBUG", "1");
+        let outcome = Mpi::Intel.hello(job, 4).run();
+        outcome.assert_success().assert_says(&["taken: another starter's server at PMI_FD="]);
+        assert_eq!(outcome.stdout, "hello: 4 ranks, 4 on a node, all results right\n");
     }
 }

@@ -98,6 +98,13 @@ fn what_scripts_set_inside_ranks_does_no_harm() {
     assert_jobs(Job::of(2).args(["sh", "-c", aliases]), 1, 2);
 }
 
+#[test]
+fn a_place_that_a_script_has_changed_is_told_so() {
+    let job = Job::of(2).args(["sh", "-c", "PMI_SIZE=5 \"$0\" \"$1\""]);
+    let outcome = job.arg(who()).arg("inside").run();
+    outcome.assert_code(9).assert_says(&["of 5", "or a script, has since set PMI_SIZE"]);
+}
+
 /// Open MPI's mpirun speaks PMIx only: its ranks must not take the outer job for theirs.
 #[test]
 fn ranks_of_a_starter_without_pmi_are_told_so() {
@@ -106,7 +113,7 @@ fn ranks_of_a_starter_without_pmi_are_told_so() {
     outcome.assert_code(9).assert_says(&[
         "of 2 (by Open MPI)",
         "pmi-ssh",
-        "another starter has since set",
+        "another starter, or a script, has since set",
     ]);
     assert_eq!(outcome.stdout.lines().filter(|line| line.contains("inside-in")).count(), 0);
 }
@@ -134,6 +141,6 @@ fn srun_without_pmi_inside_pmi_ssh_is_told_so() {
     outcome.assert_says(&[
         "rank 1 of 2 (by Slurm)",
         "--mpi=pmi2",
-        "another starter has since set SLURM_",
+        "another starter, or a script, has since set SLURM_",
     ]);
 }

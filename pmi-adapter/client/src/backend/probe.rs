@@ -100,7 +100,7 @@ fn no_server_of_ours(placement: &Placement) -> String {
     match placement.changed_since.as_slice() {
         [] => "PMI_KVS_SERVER is not set".into(),
         changed => format!(
-            "PMI_KVS_SERVER, if set, is an outer job's: another starter has since set {}",
+            "PMI_KVS_SERVER, if set, is an outer job's: another starter, or a script, has since set {}",
             changed.join(", ")
         ),
     }

@@ -144,7 +144,7 @@ impl Placement {
         match self.changed_since.as_slice() {
             [] => String::new(),
             changed => format!(
-                ". (The PMI_KVS_SERVER that may be set is an outer job's: another starter has since set {})",
+                ". (The PMI_KVS_SERVER that may be set is an outer job's: another starter, or a script, has since set {})",
                 changed.join(", ")
             ),
         }

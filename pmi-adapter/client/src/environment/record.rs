@@ -15,6 +15,10 @@ pub const RECORD: &str = "PMI_KVS_PLACE";
 /// The descriptor of a PMI server, whose number says less than its socket.
 const PMI_FD: &str = "PMI_FD";
 
+/// The job that a record speaks of. Whoever names another one by hand, inside of a rank, has made no record of it,
+/// and the outer one says nothing about it.
+const JOB: &str = "PMI_KVS_JOB";
+
 /// Who sets a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Starter {
@@ -46,9 +50,11 @@ enum Evidence {
 
 use Evidence::{Beside, Never, Sure, UnlessRank};
 
+type Variable = (&'static str, Starter, Evidence);
+
 /// The variables of the record. Local ranks are no evidence: scripts that choose a GPU for each rank set those of
 /// every MPI library. Nor is what torchrun sets: frameworks set it inside ranks.
-const VARIABLES: &[(&str, Starter, Evidence)] = &[
+const VARIABLES: &[Variable] = &[
     ("PMI_RANK", Starter::Pmi, Sure),
     ("PMI_SIZE", Starter::Pmi, Sure),
     (PMI_FD, Starter::Pmi, Sure),
@@ -74,6 +80,7 @@ const VARIABLES: &[(&str, Starter, Evidence)] = &[
     ("OMPI_COMM_WORLD_RANK", Starter::OpenMpi, UnlessRank),
     ("MV2_COMM_WORLD_RANK", Starter::Mvapich, UnlessRank),
     ("JSM_NAMESPACE_RANK", Starter::Jsm, UnlessRank),
+    (JOB, Starter::Pmi, Never),
 ];
 
 /// The record of an environment that a starter is about to hand to a rank: the value of [`RECORD`].
@@ -166,6 +173,15 @@ pub(super) struct Nested {
 }
 
 impl Nested {
+    fn new(evidence: &[&Variable], changed: &[&Variable]) -> Nested {
+        let names = |variables: &[&Variable]| variables.iter().map(|(name, ..)| *name).collect();
+        Nested {
+            evidence: names(evidence),
+            starters: evidence.iter().map(|(_, starter, _)| *starter).collect(),
+            changed: names(changed),
+        }
+    }
+
     fn has(&self, starter: Starter) -> bool {
         let alone = |starter| self.starters.contains(&starter);
         match starter {
@@ -190,27 +206,25 @@ impl Origin {
     ) -> Origin {
         let Some(text) = value(lookup, RECORD) else { return Origin::Direct };
         let recorded = Recorded::parse(&text);
-        let changed: Vec<_> = VARIABLES
+        if recorded.text(JOB).is_some() && recorded.differs(JOB, lookup, descriptor) {
+            return Origin::Direct;
+        }
+        let changed: Vec<&Variable> = VARIABLES
             .iter()
             .filter(|(name, ..)| recorded.differs(name, lookup, descriptor))
             .collect();
         let rank = recorded.text("PMI_RANK");
-        let is_evidence = |(name, _, evidence): &(&str, Starter, Evidence)| match evidence {
+        let is_evidence = |(name, _, evidence): &&Variable| match evidence {
             Sure => true,
             Beside(other) => value(lookup, other).is_some(),
             UnlessRank => value(lookup, name) != rank,
             Never => false,
         };
-        let found: Vec<_> =
-            changed.iter().copied().filter(|variable| is_evidence(variable)).collect();
-        if found.is_empty() {
-            return Origin::Direct;
+        let found: Vec<_> = changed.iter().copied().filter(is_evidence).collect();
+        match found.is_empty() {
+            true => Origin::Direct,
+            false => Origin::Nested(Nested::new(&found, &changed)),
         }
-        Origin::Nested(Nested {
-            evidence: found.iter().map(|(name, ..)| *name).collect(),
-            starters: found.iter().map(|(_, starter, _)| *starter).collect(),
-            changed: changed.iter().map(|(name, ..)| *name).collect(),
-        })
     }
 
     /// Did this starter place this process, if its variables are set?
@@ -227,11 +241,12 @@ impl Origin {
         let Origin::Nested(nested) = self else { return true };
         let variable = VARIABLES.iter().find(|(variable, ..)| *variable == name);
         match (name, variable) {
+            _ if name.starts_with("PMI_KVS_") => false,
             (PMI_FD, _) => nested.has_changed(&[PMI_FD]),
             ("PMI_PORT" | "PMI_ID", _) => nested.has_changed(&["PMI_PORT", "PMI_ID"]),
             (_, Some((_, _, Never))) => nested.has_changed(&[name]),
             (_, Some((_, starter, _))) => nested.has(*starter),
-            (_, None) => !name.starts_with("PMI_KVS_"),
+            (_, None) => true,
         }
     }
 
@@ -304,6 +319,17 @@ mod tests {
         ] {
             assert_eq!(evidence(ours, &format!("{more} {ours}"), open), expected, "{more}");
         }
+    }
+
+    #[test]
+    fn a_record_of_another_job_is_none() {
+        let ours = "PMI_RANK=1 PMI_SIZE=4 PMI_KVS_JOB=outer";
+        let by_hand = "PMI_RANK=0 PMI_SIZE=2 PMI_KVS_JOB=";
+        assert_eq!(evidence(ours, &format!("{by_hand}inner"), Descriptor::Closed), "");
+        assert_eq!(
+            evidence(ours, &format!("{by_hand}outer"), Descriptor::Closed),
+            "PMI_RANK PMI_SIZE"
+        );
     }
 
     #[test]
