@@ -20,6 +20,8 @@ pub enum Interest {
     Write,
     /// Either.
     Both,
+    /// Something has come since the last time it was said to be ready.
+    News,
 }
 
 impl Interest {
@@ -28,6 +30,7 @@ impl Interest {
             Interest::Read => EpollFlags::EPOLLIN,
             Interest::Write => EpollFlags::EPOLLOUT,
             Interest::Both => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Interest::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
         }
     }
 }

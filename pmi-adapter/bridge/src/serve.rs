@@ -262,8 +262,9 @@ impl Bridge {
 
     fn attach(&mut self, socket: OwnedFd, seat: Option<usize>) -> io::Result<ClientId> {
         let client = self.free.pop().unwrap_or(self.clients.len());
-        self.poller.add(&socket, token::CLIENTS + client as u64, Interest::Read)?;
-        let new = Some(Client::new(socket, seat));
+        let new = Client::new(socket, seat);
+        self.poller.add(&new, token::CLIENTS + client as u64, new.interest())?;
+        let new = Some(new);
         match self.clients.get_mut(client) {
             Some(slot) => *slot = new,
             None => self.clients.push(new),
@@ -284,7 +285,10 @@ impl Bridge {
             Heard::End => self.close(client),
             Heard::Something => self.answer(client),
         }
-        Ok(())
+        match self.clients[client].as_ref().is_some_and(|slot| slot.has_more() && !slot.blocked) {
+            true => self.on_client(client),
+            false => Ok(()),
+        }
     }
 
     /// Answers all requests that have come in whole.
@@ -343,9 +347,8 @@ impl Bridge {
         if blocked != slot.blocked {
             slot.blocked = blocked;
             // While it does not read, its requests wait too.
-            let interest = if blocked { Interest::Write } else { Interest::Read };
             let token = token::CLIENTS + client as u64;
-            if self.poller.modify(&*slot, token, interest).is_err() {
+            if self.poller.modify(&*slot, token, slot.interest()).is_err() {
                 self.close(client);
             }
         }

@@ -107,6 +107,23 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
+/// Lets `MSG_PEEK` go on where it ended the last time (`SO_PEEK_OFF`, unix(7)).
+pub fn keep_peek_offset(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let start: libc::c_int = 0;
+    let (value, size) = (&raw const start, size_of_val(&start) as libc::socklen_t);
+    // SAFETY: the option's value is one initialised int.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            value.cast(),
+            size,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Lets a descriptor be inherited by the program that this process becomes.
 pub fn inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
