@@ -113,6 +113,8 @@ pub struct Desk {
     seat_of: Vec<usize>,
     attribute_waits: Vec<AttributeWait>,
     late: Vec<Late>,
+    /// Has a request changed what the job waits for?
+    stirred: bool,
     last_left: bool,
     /// Tells a launcher of an abort: rank, code, text.
     pub report_abort: Option<Report>,
@@ -145,6 +147,7 @@ impl Desk {
             seat_of: Vec::new(),
             attribute_waits: Vec::new(),
             late: Vec::new(),
+            stirred: false,
             last_left: false,
             report_abort: None,
         }
@@ -158,6 +161,11 @@ impl Desk {
     /// The seat of a rank.
     pub fn seat(&self, rank: u32) -> Option<usize> {
         self.seats.iter().position(|seat| seat.rank == rank)
+    }
+
+    /// Is it time to [`advance`](Self::advance)? Once for each time that it is.
+    pub fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
     }
 
     /// Has anybody joined, and not left?
@@ -230,6 +238,7 @@ impl Desk {
             self.refuse(visit, seat, ticket, text);
             return Next::Go;
         };
+        self.stirred |= !matches!(request, Request::Put { .. } | Request::Get { .. });
         match request {
             Request::Put { space, key, value } => {
                 let done = self
@@ -309,6 +318,7 @@ impl Desk {
 
     /// Joins the job for a rank. The answer comes when the server has answered.
     fn join(&mut self, visit: &mut Visit<'_>, seat: usize, ticket: Ticket) -> Next {
+        self.stirred = true;
         if self.seats[seat].stage != Stage::Absent {
             self.refuse(visit, seat, ticket, "this rank has been initialised before");
             return Next::Go;
@@ -340,6 +350,7 @@ impl Desk {
     }
 
     fn end_job(&mut self, visit: &mut Visit<'_>, seat: usize, ticket: Ticket, text: &str) {
+        self.stirred = true;
         self.refuse(visit, seat, ticket, text);
         let rank = self.seats[seat].rank;
         self.ensemble.fail(rank, &format!("rank {rank}: {text}"));

@@ -152,11 +152,16 @@ impl Bridge {
             self.mind_the_door()?;
             let deadline = self.deadline();
             self.poller.wait(deadline, &mut ready)?;
+            let mut stirred = deadline.is_some_and(|due| due <= Instant::now());
             for token in &ready {
+                stirred |= *token < token::CLIENTS;
                 self.handle(*token)?;
             }
-            self.advance();
-            self.expire();
+            // Gets and puts move nothing, and are most of all requests.
+            if stirred | self.desk.take_stirred() {
+                self.advance();
+                self.expire();
+            }
         }
         Ok(())
     }
