@@ -12,8 +12,8 @@ use crate::sockets::{PortRange, parse_port_range};
 /// The key-value server of one parallel job: put, get and barrier for PMI clients, over UDP.
 ///
 /// Launchers (pmi-ssh) start it with inherited descriptors and speak JSON lines with it. Started by hand it
-/// binds its own socket, prints its events as JSON lines, and ends when every rank has finalized, when the job
-/// has failed (exit code 1), or on SIGINT and SIGTERM. The job's key is read from PMI_KVS_SECRET; without it a
+/// binds its own socket, prints its events as JSON lines, and ends when every rank has finalized, five seconds
+/// after the job has failed (exit code 1), or on SIGINT and SIGTERM. The job's key is read from PMI_KVS_SECRET; without it a
 /// new one is made, which --env-file hands to the ranks.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pmi-kvs-server", version, max_term_width = 100)]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,6 +17,10 @@ use crate::channel::Channel;
 use crate::control::{Command, Event, Statistics};
 use crate::memory::{LogFile, Region};
 use crate::udp::{Client, Udp};
+
+/// How long a server without a launcher goes on after its job has failed: ranks that a busy host starts only now, or whose
+/// node has missed the news, are told why, and need not find out by its silence.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Batches taken from one socket before the others get their turn.
 const BATCHES_MAX: usize = 16;
@@ -35,6 +39,8 @@ pub struct Service {
     events: Vec<server::Event>,
     /// The verdict, once there is one: `Some(true)` if the server may end well.
     done: Option<bool>,
+    /// When to end after the job has failed, without a launcher.
+    lingers_until: Option<Micros>,
     standalone: bool,
 }
 
@@ -71,6 +77,7 @@ impl Service {
             outbox: Outbox::default(),
             events: Vec::new(),
             done: None,
+            lingers_until: None,
             standalone,
         };
         service.recover()?;
@@ -107,12 +114,15 @@ impl Service {
             let now = self.now();
             self.server.tick(now, &mut self.events);
             self.report_and_send()?;
+            if self.lingers_until.is_some_and(|until| until <= now) {
+                self.done = Some(false);
+            }
         }
         let statistics = self.statistics();
         tracing::info!(?statistics, "end");
         // The launcher may be gone already; then nobody wants to know.
         let _ = self.channel.send(&Event::Statistics(statistics));
-        Ok(self.done == Some(true))
+        Ok(self.done == Some(true) && self.lingers_until.is_none())
     }
 
     fn now(&self) -> Micros {
@@ -134,7 +144,8 @@ impl Service {
     }
 
     fn patience(&self) -> PollTimeout {
-        let Some(due) = self.server.due() else { return PollTimeout::NONE };
+        let due = self.server.due().into_iter().chain(self.lingers_until).min();
+        let Some(due) = due else { return PollTimeout::NONE };
         let millis = due.saturating_sub(self.now()).div_ceil(1000);
         PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
     }
@@ -231,7 +242,10 @@ impl Service {
     fn end_standalone(&mut self, event: &Event) {
         match event {
             Event::Finalized { .. } => self.done = self.done.or(Some(true)),
-            Event::Abort { .. } | Event::Fault { .. } => self.done = Some(false),
+            Event::Abort { .. } | Event::Fault { .. } => {
+                let until = self.now() + LINGER.as_micros() as Micros;
+                self.lingers_until.get_or_insert(until);
+            }
             _ => {}
         }
     }

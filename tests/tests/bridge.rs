@@ -95,7 +95,7 @@ fn what_is_not_supported_is_refused_by_name() {
 
 #[test]
 fn a_client_that_is_not_understood_is_cut_off_and_named() {
-    let script = "join; ask \"$(printf 'x%.0s' {1..70000})\"; exit 3";
+    let script = "trap '' PIPE; join; ask \"$(printf 'x%.0s' {1..70000})\"; exit 3";
     let outcome = rank(Starter::PmiSsh.job(1), script).run();
     outcome.assert_code(3).assert_says(&["rank 0", "not understood"]);
 }
@@ -122,6 +122,15 @@ fn an_abort_ends_the_job_with_its_code() {
         .run()
         .assert_code(9)
         .assert_says(&["rank 1", "PMI_Abort(9)"]);
+}
+
+#[test]
+fn a_rank_that_comes_after_the_end_is_told_why() {
+    let script = format!(
+        "[ $PMI_RANK = 1 ] || sleep 1; {JOIN}; [ $PMI_RANK = 1 ] && tell 'cmd=abort exitcode=9' && exit 9; exit 1"
+    );
+    let outcome = rank(Starter::ForkLoop.job(2), &script).run();
+    outcome.assert_failure().assert_says(&["rank 0", "rank 1 called PMI_Abort with code 9"]);
 }
 
 #[test]
@@ -173,8 +182,8 @@ fn who_waits_for_a_node_attribute_hears_of_a_dead_peer() {
 
 #[test]
 fn who_waits_for_a_node_attribute_hears_that_nobody_is_left_to_put_it() {
-    let script =
-        "join2; [ $PMI_RANK = 1 ] || ask2 'cmd=info-getnodeattr;key=never;wait=TRUE;'; leave2";
+    let script = "join2; ask2 'cmd=kvs-fence;'; [ $PMI_RANK = 1 ] || \
+         ask2 'cmd=info-getnodeattr;key=never;wait=TRUE;'; leave2";
     under_all(2, script, |outcome| {
         outcome.assert_success().assert_says(&["rank 0", "no other rank of its node is left"]);
         assert!(
