@@ -78,7 +78,7 @@ fn a_user_cannot_end_or_read_the_process_of_another() {
     let sleeper = slurm.srun_as(BOB, &["-n1"]).args(["sleep", "1000"]).start();
     let find = || slurm.processes_of(BOB).into_iter().find(|pid| process_name(*pid) == "sleep");
     until("the task of bob", find);
-    let script = "pid=$(pgrep -x sleep -u bob) && ! cat /proc/$pid/environ && ! kill $pid";
+    let script = "pid=$(grep -lx sleep /proc/[0-9]*/comm | cut -d/ -f3) && ! cat /proc/$pid/environ && ! kill $pid";
     slurm.login(Path::new("bash")).args(["-c", script]).run().assert_success();
     slurm.login_as(BOB, Path::new("scancel")).args(["--user", "bob"]).run().assert_success();
     sleeper.finish().assert_failure();
@@ -197,9 +197,11 @@ fn lines_of_the_plugstack_are_slurms() {
     let directory = tempfile::tempdir().expect("temporary directories can be made");
     let file = directory.path().join("plugstack");
     fs::write(&file, "required /nowhere/plugin.so\n").expect("they can be written to");
-    let slurm = Slurm::with_options(&["--hosts", "1", "--plugstack", &file.display().to_string()]);
-    let outcome = slurm.srun(&["-n1"]).arg("true").run();
-    outcome.assert_failure().assert_says(&["/nowhere/plugin.so"]);
+    let script = source_tree().join("scripts/testbed-slurm");
+    let job = Job::new(&script).args(["--hosts", "1", "--plugstack"]).arg(&file);
+    let outcome = job.args(["run", "srun", "true"]).run();
+    outcome.assert_failure().assert_says(&["Failed to load plugin /nowhere/plugin.so"]);
+    outcome.assert_says(&["error: node0: slurmd does not start"]);
 }
 
 /// Nothing of a testbed outlives it, its init least of all.
