@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pmi_tests::leftovers::{process_ids, process_name};
 use pmi_tests::slurm::{ALICE, BOB, CAROL, DAVE};
-use pmi_tests::{Job, Mpi, Slurm, source_tree, until};
+use pmi_tests::{Job, Mpi, Slurm, Starter, source_tree, until};
 
 const NODES: [&str; 4] = ["node0", "node1", "node2", "node3"];
 
@@ -97,21 +97,22 @@ fn ssh_from_each_host_to_each() {
     }
 }
 
-/// Slurm's own PMI server starts an MPI program over several hosts.
+/// Slurm's own PMI server starts an MPI program over several hosts. MPICH 4.0.2 of Debian is no program for that: between
+/// hosts it uses UCX, and often waits in `MPI_Finalize` for good, under Hydra too.
 #[test]
-fn mpich_4_under_srun_with_slurms_own_pmi2_on_four_hosts() {
+fn mpich_5_under_srun_with_slurms_own_pmi2_on_four_hosts() {
     let options = ["--mpi=pmi2", "-N4", "-n16", "--ntasks-per-node=4"];
-    let outcome = Mpi::Mpich4.hello(Slurm::shared_of_four().srun(&options), 16).run();
+    let outcome = Mpi::Mpich5.hello(Slurm::shared_of_four().srun(&options), 16).run();
     outcome.assert_success();
     assert_eq!(outcome.stdout, "hello: 16 ranks, 4 on a node, all results right\n");
 }
 
 #[test]
-fn mpich_4_under_salloc_with_hydra_over_slurm_and_over_ssh() {
+fn mpich_5_under_salloc_with_hydra_over_slurm_and_over_ssh() {
     for launcher in ["slurm", "ssh"] {
-        let job = Slurm::shared_of_four().login(Path::new("salloc")).args(["-N4", "mpiexec.hydra"]);
-        let job = job.args(["-launcher", launcher, "-ppn", "2", "-n", "8"]);
-        let outcome = Mpi::Mpich4.hello(job, 8).run();
+        let job = Slurm::shared_of_four().login(Path::new("salloc")).arg("-N4");
+        let job = job.arg(Starter::Hydra5.mpiexec()).args(["-launcher", launcher]);
+        let outcome = Mpi::Mpich5.hello(job.args(["-ppn", "2", "-n", "8"]), 8).run();
         outcome.assert_success();
         assert_eq!(outcome.stdout, "hello: 8 ranks, 2 on a node, all results right\n");
     }
