@@ -125,6 +125,9 @@ fn a_starter_may_ignore_its_children() {
     let job = job.env("PMI_RANK", "0").env("PMI_SIZE", "1").env("PMI_KVS_SERVER", "127.0.0.1:9");
     let job = job.env("PMI_KVS_JOB", "j").env("PMI_KVS_SECRET", "0".repeat(64));
     assert_eq!(job.run().assert_success().stdout, "ok\n");
+    let script = format!("trap '' CHLD; exec {} -n 2 echo ok", binary("pmi-ssh").display());
+    let outcome = Job::new("bash".as_ref()).args(["-c", &script]).run();
+    assert_eq!(outcome.assert_success().stdout, "ok\nok\n");
 }
 
 #[test]

@@ -216,15 +216,17 @@ impl Board {
 
     /// Lets the exchanges of the board send what is due; calls `send` with the process and its datagrams.
     pub fn transmit(&mut self, now: Micros, mut send: impl FnMut(usize, &Outbox<Address>)) {
-        let Board { up, ahead, runners, .. } = self;
+        let Board { up, up_base, ahead, runners, .. } = self;
         for runner in runners.iter_mut().filter(|runner| runner.exchange.due() <= now) {
+            // What has been released cannot be read any more.
             let (log, base) = match ahead {
-                Some(ahead) if runner.task == Task::Confirm => (&ahead.records, ahead.base),
-                _ => (&*up, 0),
+                Some(ahead) if runner.task == Task::Confirm => (&*ahead.records, ahead.base),
+                _ => (&up[*up_base as usize..], *up_base),
             };
             let mut read_up = |offset: u64, len: usize, bytes: &mut Vec<u8>| {
-                let from = (offset - base) as usize;
-                bytes.extend_from_slice(&log[from..from + len]);
+                if let Some(from) = offset.checked_sub(base) {
+                    bytes.extend_from_slice(&log[from as usize..from as usize + len]);
+                }
             };
             let mut out = Outbox::default();
             runner.exchange.transmit(now, &mut read_up, &mut out);

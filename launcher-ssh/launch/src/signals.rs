@@ -32,8 +32,9 @@ pub struct Signals {
 
 impl Signals {
     /// Takes the signals over. Signals that were ignored when we were started stay ignored, by us and by the
-    /// ranks: that is what `nohup` is for.
+    /// ranks: that is what `nohup` is for. All but SIGCHLD: a launcher that ignores it never hears of a rank's end.
     pub fn take() -> io::Result<Self> {
+        pmi_bridge::sys::keep_children()?;
         let mut wanted = SigSet::empty();
         let heeded = FORWARDED.into_iter().filter(|signal| !sys::is_ignored(*signal as i32));
         heeded.chain([Signal::SIGCHLD]).for_each(|signal| wanted.add(signal));

@@ -130,14 +130,19 @@ pub fn inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `act` while the kernel keeps the exit status of children for their parent, as it does not if the starter has set
-/// SIGCHLD to be ignored.
+/// Makes the kernel keep the exit status of children for this process, and tell of their end. It does neither where the
+/// starter has set SIGCHLD to be ignored. Returns what was set.
+pub fn keep_children() -> nix::Result<SigHandler> {
+    // SAFETY: the default is no handler of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }
+}
+
+/// Runs `act` while children are kept ([`keep_children`]).
 pub fn with_children_kept<R>(act: impl FnOnce() -> R) -> R {
-    // SAFETY: neither the default nor what the starter has left is a handler in this program.
-    let before = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+    let before = keep_children();
     let result = act();
     if let Ok(before) = before {
-        // SAFETY: as above. It cannot fail for this signal.
+        // SAFETY: what the starter has left is no handler in this program. It cannot fail for this signal.
         let _ = unsafe { signal(Signal::SIGCHLD, before) };
     }
     result

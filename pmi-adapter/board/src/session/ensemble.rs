@@ -452,3 +452,49 @@ impl Ensemble {
         confirmed.map(|()| true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rank 0 of three, on a board of its own, with a server that never answers.
+    fn ensemble() -> Ensemble {
+        let config = Config {
+            rank: 0,
+            size: 3,
+            job: "ensemble".into(),
+            secret: [3; 32],
+            node: None,
+            servers: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
+            local_size: Some(3),
+            timeout: None,
+            log_ceiling: 1 << 20,
+            share: false,
+        };
+        Ensemble::open(config).unwrap()
+    }
+
+    #[test]
+    fn the_lead_of_one_who_gives_up_is_taken_over_at_once() {
+        let mut ensemble = ensemble();
+        let board = ensemble.board();
+        let peer = board.claim(1).unwrap();
+        let delegate = board.try_lead(&peer).unwrap();
+        ensemble.join(0).unwrap();
+        ensemble.advance().unwrap();
+        assert_eq!(ensemble.waits_for(), Some(0), "the other one leads");
+        drop(delegate);
+        ensemble.advance().unwrap();
+        assert_eq!(ensemble.waits_for(), None, "this one leads");
+    }
+
+    #[test]
+    fn one_who_leads_for_a_rank_that_is_lost_gives_up() {
+        let mut ensemble = ensemble();
+        let member = ensemble.join(0).unwrap();
+        ensemble.advance().unwrap();
+        assert!(ensemble.leading.is_some());
+        ensemble.lose(member);
+        assert!(ensemble.board().is_vacant());
+    }
+}
