@@ -1,0 +1,142 @@
+//! The command line of `pmi-info`; `--help` and the man page are made from it.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use pmi_protocol::limits::VALUE_MAX;
+
+use crate::probe::{Kind, Request};
+
+/// More calls would take minutes under slow servers, and show nothing new.
+const COUNT_MAX: u32 = 1_000_000;
+
+/// Says what PMI_Init would find in this environment, and why; or measures a job from inside.
+///
+/// Without arguments it reports which starter placed this process, its rank and size and the variables behind them,
+/// whether another starter stands in between (PMI_KVS_PLACE), the server, what PMI_Init would join and why nothing else,
+/// which files the dynamic loader takes for libpmi.so.0 and libpmi2.so.0, and how the MPI libraries that are installed
+/// would find each other. Nobody is contacted and no rank is taken. As a rank of several, only rank 0 gives the whole
+/// report; see --every-rank. The job's key is never shown.
+///
+/// With PROGRAM it reports on the libraries that this program is linked with, too.
+///
+/// With barrier, exchange or get, started as every rank of a job, it joins the job as libpmi.so.0 does and measures it:
+/// barrier enters barriers; exchange puts pairs, commits, enters a barrier and gets the pairs of all ranks; get puts one
+/// pair per rank and gets many. Rank 0 prints the time of each phase and the slowest rank with its host. What is got is
+/// compared with what was put.
+///
+/// The last line says how things stand, and what to do if something is wrong.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "pmi-info", version, max_term_width = 100, after_long_help = AFTER)]
+pub struct Args {
+    /// barrier, exchange or get: measure; anything else: a program to look at (write ./get for one of that name)
+    #[arg(value_name = "PROBE|PROGRAM")]
+    pub what: Option<OsString>,
+
+    /// Print one line of JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Give the whole report as every rank, not as rank 0 only
+    #[arg(long)]
+    pub every_rank: bool,
+
+    /// How often: barriers of barrier (default 100), pairs of each rank of exchange (1), gets of get (1000)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
+    pub count: Option<u32>,
+
+    /// Bytes of each value of exchange and get (default 64)
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..=VALUE_MAX as i64))]
+    pub size: Option<u16>,
+
+    /// Join as libpmi2.so.0 does: under srun --mpi=pmi2 it speaks PMI-2
+    #[arg(long)]
+    pub pmi2: bool,
+
+    /// Print the man page in roff and end
+    #[arg(long)]
+    pub man: bool,
+}
+
+/// What a person needs beyond the options.
+const AFTER: &str = "\
+Exit status: 0 if PMI_Init would work, or the probe has; 1 if it would not, or has not; 2 for a wrong command line; 3 if \
+PMI_Init would work, but PROGRAM would not join the job: its ranks would run as so many jobs of one.
+
+Examples: `pmi-info`, `pmi-info ./program`, `pmi-ssh -n 4 pmi-info`, `pmi-ssh -n 4 pmi-info exchange --count 10 --size 1000`.
+
+Keys of the JSON object of a report (null: not told, or none). form: \"environment\". version: of pmi-info. host, pid: this \
+process. starter: name, because. rank, size, local_rank, local_size, node: each with value and from, the variable. \
+between: the variables that another starter has set since ours, empty if none stands in between. recorded: was there a \
+PMI_KVS_PLACE. server: addresses, job. backend: taken (server, descriptor, port or alone; null if PMI_Init would fail), \
+text, passed_by (why what comes first was not taken). libraries: for libpmi.so.0 and libpmi2.so.0 name, path, by, owner, \
+problem. named: libraries that variables name, with variable, path, owner, problem. mpi: MPI libraries on PATH, with \
+name, version, commands, binding. program: null, or path, problem, pmi (as libraries), mpi (name, version, path, \
+binding). A binding has how (descriptor, port, library, pmix or none), joins (does such a program become a rank of the \
+job) and text. notes: what else may matter. exit_code, advice: as the process ends, and its last line.
+
+Keys of a probe, printed by rank 0. form: \"barrier\", \"exchange\" or \"get\". version; job: kvsname; size: ranks; hosts: \
+number of hosts; count; value_bytes (null for barrier); backend: text; phases: list with phase (init, first_barrier, put, \
+commit, barrier, get, finalize), calls of each rank, min_ns, median_ns, max_ns over ranks for all calls together, \
+slowest (rank, host), and for barriers last (rank, host): who came last, that is, waited least. finalize is rank 0's own. \
+slowest: the rank with the most time outside of barriers. exit_code, advice. A rank that fails prints form, version, \
+rank, host, exit_code and advice.";
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Report on the environment, and on a program.
+    Report(Option<OsString>),
+    /// Measure.
+    Probe(Request),
+}
+
+impl Args {
+    /// The task; an error is a text for the user.
+    pub fn task(&self) -> Result<Task, String> {
+        let kind = self.what.as_ref().and_then(|what| Kind::named(what.to_str()?));
+        let Some(kind) = kind else {
+            return match self.count.is_some() || self.size.is_some() || self.pmi2 {
+                true => Err("--count, --size and --pmi2 go with barrier, exchange or get".into()),
+                false => Ok(Task::Report(self.what.clone())),
+            };
+        };
+        if kind == Kind::Barrier && self.size.is_some() {
+            return Err("--size goes with exchange or get: barriers carry no values".into());
+        }
+        Ok(Task::Probe(Request::new(kind, self.count, self.size, self.pmi2)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(words: &str) -> Result<Task, String> {
+        Args::try_parse_from(words.split(' ')).map_err(|error| error.to_string())?.task()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+        assert_eq!(task("pmi-info"), Ok(Task::Report(None)));
+        assert_eq!(task("pmi-info --json ./get"), Ok(Task::Report(Some("./get".into()))));
+        assert!(matches!(task("pmi-info get --count 5 --size 9"), Ok(Task::Probe(_))));
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_refused() {
+        for (words, part) in [
+            ("pmi-info --count 5", "go with barrier"),
+            ("pmi-info ./prog --pmi2", "go with barrier"),
+            ("pmi-info barrier --size 5", "no values"),
+            ("pmi-info get --count 0", "0"),
+            ("pmi-info get --size 1025", "1025"),
+            ("pmi-info get two", "two"),
+        ] {
+            let error = task(words).expect_err(words);
+            assert!(error.contains(part), "{words}: {error}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The exit code and the last line: how things stand, and what to do.
+
+use pmi_client::environment::Placement;
+
+use crate::outlook::Outlook;
+use crate::program::Program;
+
+/// `PMI_Init` would fail, or a probe has.
+pub const FAILED: u8 = 1;
+
+/// `PMI_Init` would work, but the program would not join.
+pub const STAYS_OUT: u8 = 3;
+
+/// Exit code and last line.
+pub fn of(outlook: &Outlook, program: Option<&Program>) -> (u8, String) {
+    let placement = match (&outlook.failure, &outlook.placement) {
+        (None, Some(placement)) => placement,
+        (failure, _) => return (FAILED, failure.clone().unwrap_or_default()),
+    };
+    let in_step = placement.source == Some("Slurm");
+    let stays_out = program.and_then(|program| Some((program, program.stays_out(in_step)?)));
+    match stays_out {
+        Some((program, reason)) => (STAYS_OUT, format!("{}: {reason}", program.path.display())),
+        None => (0, well(outlook, placement)),
+    }
+}
+
+fn well(outlook: &Outlook, placement: &Placement) -> String {
+    let Placement { rank, size, .. } = placement;
+    let taken = outlook.backend.text.as_deref().unwrap_or_default();
+    match outlook.backend.taken {
+        Some("alone") if placement.source.is_none() => {
+            "outside any job: PMI_Init makes a job of one process. To start several: pmi-ssh -n N PROGRAM".into()
+        }
+        Some("alone") => "rank 0 of 1: PMI_Init makes a job of one process".into(),
+        // Rank and size are the server's to tell.
+        Some("port") => format!("PMI_Init joins {taken}. To see it work: pmi-info barrier"),
+        _ => format!("rank {rank} of {size}: PMI_Init joins {taken}. To see it work: pmi-info barrier"),
+    }
+}
