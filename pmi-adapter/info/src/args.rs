@@ -33,6 +33,10 @@ pub struct Args {
     #[arg(value_name = "PROBE|PROGRAM")]
     pub what: Option<OsString>,
 
+    /// Arguments of PROGRAM, which do not matter here: pmi-info can stand in front of a whole command
+    #[arg(value_name = "ARGUMENT", trailing_var_arg = true)]
+    pub arguments: Vec<OsString>,
+
     /// Print one line of JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -61,7 +65,7 @@ pub struct Args {
 /// What a person needs beyond the options.
 const AFTER: &str = "\
 Exit status: 0 if PMI_Init would work, or the probe has; 1 if it would not, or has not; 2 for a wrong command line; 3 if \
-PMI_Init would work, but PROGRAM would not join the job: its ranks would run as so many jobs of one.
+PMI_Init would work, but PROGRAM cannot run, or would not join the job: its ranks would run as so many jobs of one.
 
 Examples: `pmi-info`, `pmi-info ./program`, `pmi-ssh -n 4 pmi-info`, `pmi-ssh -n 4 pmi-info exchange --count 10 --size 1000`.
 
@@ -70,7 +74,7 @@ process. starter: name, because. rank, size, local_rank, local_size, node: each 
 between: the variables that another starter has set since ours, empty if none stands in between. recorded: was there a \
 PMI_KVS_PLACE. server: addresses, job. backend: taken (server, descriptor, port or alone; null if PMI_Init would fail), \
 text, passed_by (why what comes first was not taken). libraries: for libpmi.so.0 and libpmi2.so.0 name, path, by, owner, \
-problem. named: libraries that variables name, with variable, path, owner, problem. mpi: MPI libraries on PATH, with \
+problem. named: libraries that variables name, with variable, path, owner, problem. mpi: MPI libraries on PATH (of ranks above 0 with --every-rank only), with \
 name, version, commands, binding. program: null, or path, problem, pmi (as libraries), mpi (name, version, path, \
 binding). A binding has how (descriptor, port, library, pmix or none), joins (does such a program become a rank of the \
 job) and text. notes: what else may matter. exit_code, advice: as the process ends, and its last line.
@@ -101,6 +105,9 @@ impl Args {
                 false => Ok(Task::Report(self.what.clone())),
             };
         };
+        if let Some(argument) = self.arguments.first() {
+            return Err(format!("'{}' means nothing after {}", argument.display(), kind.name()));
+        }
         if kind == Kind::Barrier && self.size.is_some() {
             return Err("--size goes with exchange or get: barriers carry no values".into());
         }
@@ -122,6 +129,7 @@ mod tests {
         Args::command().debug_assert();
         assert_eq!(task("pmi-info"), Ok(Task::Report(None)));
         assert_eq!(task("pmi-info --json ./get"), Ok(Task::Report(Some("./get".into()))));
+        assert_eq!(task("pmi-info ./get in -x --json"), Ok(Task::Report(Some("./get".into()))));
         assert!(matches!(task("pmi-info get --count 5 --size 9"), Ok(Task::Probe(_))));
     }
 
@@ -133,7 +141,7 @@ mod tests {
             ("pmi-info barrier --size 5", "no values"),
             ("pmi-info get --count 0", "0"),
             ("pmi-info get --size 1025", "1025"),
-            ("pmi-info get two", "two"),
+            ("pmi-info get two", "'two' means nothing after get"),
         ] {
             let error = task(words).expect_err(words);
             assert!(error.contains(part), "{words}: {error}");

@@ -15,7 +15,11 @@ const ANSWER_MAX: u64 = 1 << 20;
 /// time. Our environment stays out of it, but for what `command` sets: a question must not become part of a job.
 pub fn answer(mut command: Command) -> Option<String> {
     let (reader, writer) = io::pipe().ok()?;
-    command.env_clear().envs(passed_on());
+    let own: Vec<_> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    command.env_clear().envs(passed_on()).envs(own);
     command.stdin(Stdio::null()).stdout(writer.try_clone().ok()?).stderr(writer);
     let mut child = command.spawn().ok()?;
     // With it go our ends of the pipe.
@@ -54,7 +58,7 @@ mod tests {
 
     fn shell(script: &str) -> Option<String> {
         let mut command = Command::new("sh");
-        command.args(["-c", script]);
+        command.args(["-c", script]).env("QUESTION", "asked");
         answer(command)
     }
 
@@ -63,6 +67,7 @@ mod tests {
         assert_eq!(shell("echo one; echo two >&2").as_deref(), Some("one\ntwo\n"));
         let environment = shell("env").unwrap();
         assert!(!environment.contains("CARGO"), "{environment}");
+        assert!(environment.contains("QUESTION=asked"), "{environment}");
     }
 
     #[test]

@@ -87,15 +87,14 @@ pub fn list(loader: &Path, program: &Path, preload: Option<&OsStr>) -> Option<Li
     command::answer(question).map(|text| Listing::parse(&text))
 }
 
-/// The files that a program without a run path of its own gets for the PMI libraries.
+/// The files that a program without a run path of its own gets for the PMI libraries. This program is such a one.
 pub fn pmi_libraries() -> Vec<Library> {
-    let loader = own();
-    PMI_LIBRARIES.iter().map(|name| look_up(name, loader.as_deref())).collect()
+    let asked = own().zip(std::env::current_exe().ok());
+    PMI_LIBRARIES.iter().map(|name| look_up(name, asked.as_ref())).collect()
 }
 
-fn look_up(name: &str, loader: Option<&Path>) -> Library {
-    let listing =
-        loader.and_then(|loader| list(loader, Path::new("/proc/self/exe"), Some(OsStr::new(name))));
+fn look_up(name: &str, asked: Option<&(PathBuf, PathBuf)>) -> Library {
+    let listing = asked.and_then(|(loader, program)| list(loader, program, Some(OsStr::new(name))));
     match listing {
         None => unknown(name, "the dynamic loader did not answer"),
         Some(listing) => match listing.of(name) {
@@ -169,6 +168,15 @@ mod tests {
         assert_eq!(listing.of("libc.so.6"), None);
         assert_eq!(complaint(&listing, "libpmi2.so.0").as_deref(), Some("file too short"));
         assert_eq!(complaint(&listing, "libpmi.so.0"), None);
+    }
+
+    #[test]
+    fn a_library_is_found_as_the_loader_finds_it() {
+        let asked = (own().unwrap(), std::env::current_exe().unwrap());
+        let libc = look_up("libc.so.6", Some(&asked));
+        assert!(libc.path.is_some() && libc.problem.is_none(), "{libc:?}");
+        let missing = look_up("libno-such.so.0", Some(&asked));
+        assert_eq!((missing.path, missing.problem.as_deref()), (None, Some("not found")));
     }
 
     #[test]

@@ -120,8 +120,8 @@ impl Program {
         }
     }
 
-    /// Why it would not become a rank of this job of several; `in_step` says whether Slurm placed this process.
-    pub fn stays_out(&self, in_step: bool) -> Option<String> {
+    /// Why it would not become a rank of this job. `slurms_works`: does it do with Slurm's PMI library?
+    pub fn stays_out(&self, slurms_works: bool) -> Option<String> {
         if let Some(problem) = &self.problem {
             return Some(problem.clone());
         }
@@ -129,7 +129,7 @@ impl Program {
             return Some(format!("{}: {}", linked.name, linked.binding.text));
         }
         let slurms = |library: &&Library| library.owner.as_deref() == Some("Slurm");
-        let library = self.pmi.iter().find(slurms).filter(|_| !in_step)?;
+        let library = self.pmi.iter().find(slurms).filter(|_| !slurms_works)?;
         Some(format!(
             "it gets Slurm's {}, which finds nobody outside of srun: put the directory of ours first in LD_LIBRARY_PATH",
             library.name

@@ -101,16 +101,17 @@ impl Report {
     pub fn make(program: Option<&OsStr>, whole: bool) -> Report {
         let outlook = outlook::read();
         let place = outlook.placement.as_ref();
-        let several = place.is_none_or(|place| place.size > 1);
+        let several = place.is_none_or(|place| place.size > 1 || is_told_by_server(place));
         let offer = Offer::new(&variable, &Descriptor::inspect, several);
         let program = program.map(|name| program::look(name, &offer));
         let whole = whole || place.is_none_or(|place| place.rank == 0);
         let (exit_code, advice) = verdict::of(&outlook, program.as_ref());
+        let libraries = loader::pmi_libraries();
         Report {
-            libraries: loader::pmi_libraries(),
             named: NAMING.iter().filter_map(|name| named(name)).collect(),
             mpi: if whole { machine::installed(&offer) } else { Vec::new() },
-            notes: notes(&outlook, program.as_ref()),
+            notes: notes(&outlook, program.as_ref(), &libraries),
+            libraries,
             program,
             exit_code,
             advice,
@@ -122,8 +123,9 @@ impl Report {
     fn of_place(outlook: &Outlook) -> Report {
         let place = outlook.placement.as_ref();
         let by = place.map(|place| place.told_by).unwrap_or_default();
+        let known = place.filter(|place| !is_told_by_server(place));
         let number =
-            |read: fn(&Placement) -> Option<u32>, from| Told { value: place.and_then(read), from };
+            |read: fn(&Placement) -> Option<u32>, from| Told { value: known.and_then(read), from };
         Report {
             form: "environment",
             version: env!("CARGO_PKG_VERSION"),
@@ -148,6 +150,11 @@ impl Report {
             advice: String::new(),
         }
     }
+}
+
+/// Will the server at `PMI_PORT` tell rank and size?
+fn is_told_by_server(place: &Placement) -> bool {
+    place.source.is_none() && place.wire.port.is_some()
 }
 
 /// Name of this host, or `?`.
@@ -181,13 +188,25 @@ fn named(name: &'static str) -> Option<Named> {
     })
 }
 
-fn notes(outlook: &Outlook, program: Option<&Program>) -> Vec<String> {
+fn notes(outlook: &Outlook, program: Option<&Program>, libraries: &[Library]) -> Vec<String> {
     let by_program = program.and_then(|program| program.note.clone());
     let place = outlook.placement.as_ref();
     let rival = place.and_then(|place| place.rival).map(|name| {
         format!("the variables of {name} tell a size above 1, but PMI_SIZE, which counts, is 1")
     });
-    [by_program, rival, batch(place)].into_iter().flatten().collect()
+    let strange = place.and_then(|place| strange_library(place, libraries));
+    [by_program, rival, batch(place), strange].into_iter().flatten().collect()
+}
+
+/// A PMI library that finds nobody here.
+fn strange_library(place: &Placement, libraries: &[Library]) -> Option<String> {
+    let slurms = |library: &&Library| library.owner.as_deref() == Some("Slurm");
+    let found = libraries.iter().find(slurms).filter(|_| !verdict::slurms_library_works(place))?;
+    Some(format!(
+        "a program linked with {} gets Slurm's, which finds nobody outside of srun: put the directory of ours first in \
+         LD_LIBRARY_PATH",
+        found.name
+    ))
 }
 
 /// A batch script has the variables of its allocation and is no rank.

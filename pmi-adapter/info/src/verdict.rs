@@ -17,12 +17,19 @@ pub fn of(outlook: &Outlook, program: Option<&Program>) -> (u8, String) {
         (None, Some(placement)) => placement,
         (failure, _) => return (FAILED, failure.clone().unwrap_or_default()),
     };
-    let in_step = placement.source == Some("Slurm");
-    let stays_out = program.and_then(|program| Some((program, program.stays_out(in_step)?)));
+    let slurms_works = slurms_library_works(placement);
+    let stays_out = program.and_then(|program| Some((program, program.stays_out(slurms_works)?)));
     match stays_out {
         Some((program, reason)) => (STAYS_OUT, format!("{}: {reason}", program.path.display())),
         None => (0, well(outlook, placement)),
     }
+}
+
+/// Does Slurm's PMI library find the peers of this process, if it has any? It asks srun, or the server that
+/// `--mpi=pmi2` starts, and nobody else.
+pub fn slurms_library_works(placement: &Placement) -> bool {
+    let outside = placement.source.is_none() && placement.wire.port.is_none();
+    outside || placement.source == Some("Slurm") || placement.wire.job.is_some()
 }
 
 fn well(outlook: &Outlook, placement: &Placement) -> String {
