@@ -218,6 +218,11 @@ fn every_flag_of_the_launcher_is_in_its_manual_page() {
 }
 
 #[test]
+fn every_flag_of_pmi_exec_is_in_its_manual_page() {
+    assert_flags_documented("pmi-exec");
+}
+
+#[test]
 fn every_flag_of_the_server_is_in_its_manual_page() {
     assert_flags_documented("pmi-kvs-server");
 }
