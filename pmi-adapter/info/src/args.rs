@@ -27,7 +27,12 @@ const COUNT_MAX: u32 = 1_000_000;
 ///
 /// The last line says how things stand, and what to do if something is wrong.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "pmi-info", version, max_term_width = 100, after_long_help = AFTER)]
+#[command(
+    name = "pmi-info",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status, examples and the keys of --json are in the man page: pmi-info --man | man -l -"
+)]
 pub struct Args {
     /// barrier, exchange or get: measure; anything else: a program to look at (write ./get for one of that name)
     #[arg(value_name = "PROBE|PROGRAM")]
@@ -61,30 +66,6 @@ pub struct Args {
     #[arg(long)]
     pub man: bool,
 }
-
-/// What a person needs beyond the options.
-const AFTER: &str = "\
-Exit status: 0 if PMI_Init would work, or the probe has; 1 if it would not, or has not; 2 for a wrong command line; 3 if \
-PMI_Init would work, but PROGRAM cannot run, or would not join the job: its ranks would run as so many jobs of one.
-
-Examples: `pmi-info`, `pmi-info ./program`, `pmi-ssh -n 4 pmi-info`, `pmi-ssh -n 4 pmi-info exchange --count 10 --size 1000`.
-
-Keys of the JSON object of a report (null: not told, or none). form: \"environment\". version: of pmi-info. host, pid: this \
-process. starter: name, because. rank, size, local_rank, local_size, node: each with value and from, the variable. \
-between: the variables that another starter has set since ours, empty if none stands in between. recorded: was there a \
-PMI_KVS_PLACE. server: addresses, job. backend: taken (server, descriptor, port or alone; null if PMI_Init would fail), \
-text, passed_by (why what comes first was not taken). libraries: for libpmi.so.0 and libpmi2.so.0 name, path, by, owner, \
-problem. named: libraries that variables name, with variable, path, owner, problem. mpi: MPI libraries on PATH (of ranks above 0 with --every-rank only), with \
-name, version, commands, binding. program: null, or path, problem, pmi (as libraries), mpi (name, version, path, \
-binding). A binding has how (descriptor, port, library, pmix or none), joins (does such a program become a rank of the \
-job) and text. notes: what else may matter. exit_code, advice: as the process ends, and its last line.
-
-Keys of a probe, printed by rank 0. form: \"barrier\", \"exchange\" or \"get\". version; job: kvsname; size: ranks; hosts: \
-number of hosts; count; value_bytes (null for barrier); backend: text; phases: list with phase (init, first_barrier, put, \
-commit, barrier, get, finalize), calls of each rank, min_ns, median_ns, max_ns over ranks for all calls together, \
-slowest (rank, host), and for barriers last (rank, host): who came last, that is, waited least. finalize is rank 0's own. \
-slowest: the rank with the most time outside of barriers. exit_code, advice. A rank that fails prints form, version, \
-rank, host, exit_code and advice.";
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod command;
 mod image;
 mod loader;
 mod machine;
+mod man;
 mod mpi;
 mod outlook;
 mod owner;
@@ -22,7 +23,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Args, Task};
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use report::Report;
 
 /// Exit code of a wrong command line.
@@ -64,7 +65,7 @@ fn print(text: String) {
 }
 
 fn print_man_page() -> ExitCode {
-    match clap_mangen::Man::new(Args::command()).render(&mut std::io::stdout()) {
+    match man::print(&mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pmi-info: cannot write the man page: {error}");
