@@ -172,6 +172,43 @@ fn who_waits_for_a_node_attribute_hears_of_a_dead_peer() {
 }
 
 #[test]
+fn who_waits_for_a_node_attribute_hears_that_nobody_is_left_to_put_it() {
+    let script =
+        "join2; [ $PMI_RANK = 1 ] || ask2 'cmd=info-getnodeattr;key=never;wait=TRUE;'; leave2";
+    under_all(2, script, |outcome| {
+        outcome.assert_success().assert_says(&["rank 0", "no other rank of its node is left"]);
+        assert!(
+            outcome.stdout.contains("cmd=info-getnodeattr-response;rc=-1;"),
+            "{}",
+            outcome.stdout
+        );
+    });
+}
+
+#[test]
+fn pmi_timeout_ends_the_wait_for_a_node_attribute() {
+    let script = "join2; ask2 'cmd=info-getnodeattr;key=never;wait=TRUE;'; leave2";
+    for starter in [Starter::PmiSsh, Starter::ForkLoop] {
+        let outcome = rank(starter.job(2).env("PMI_TIMEOUT", "1"), script).run();
+        outcome.assert_success().assert_says(&["attribute never within PMI_TIMEOUT"]);
+    }
+}
+
+/// Each write takes up room in the socket for hundreds of bytes, until the bridge has taken it out.
+#[test]
+fn requests_may_come_byte_by_byte() {
+    let script = format!(
+        "slowly() {{ local i; for ((i = 0; i < ${{#1}}; i++)); do printf %s \"${{1:i:1}}\" >&$PMI_FD; done; ask ''; }}; \
+         {JOIN} && for n in {{1..20}}; do slowly \"cmd=get kvsname=$k key=PMI_process_mapping\"; done && \
+         slowly \"cmd=put kvsname=$k key=k value=$(printf %900s x)\" && leave"
+    );
+    under_all(1, &script, |outcome| {
+        outcome.assert_success();
+        assert_eq!(outcome.stdout.matches("value=(vector").count(), 20, "{}", outcome.stdout);
+    });
+}
+
+#[test]
 fn a_ring_tells_each_rank_its_neighbours() {
     let script = "join2; ask2 \"cmd=ring;ring-count=1;ring-left=l$PMI_RANK;ring-right=r$PMI_RANK;\" | \
                   sed \"s/^/$PMI_RANK /\"; leave2";

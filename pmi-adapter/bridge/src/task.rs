@@ -129,7 +129,7 @@ fn serve(args: &Args, placement: &Placement, server: &Server) -> Result<Served, 
         listener,
         boss: Boss::Program { pidfd },
     };
-    start_helper(plan).map_err(failed)?;
+    sys::with_children_kept(|| start_helper(plan)).map_err(failed)?;
     Ok(served)
 }
 
