@@ -357,11 +357,19 @@ fn a_probe_outside_any_job_is_a_job_of_one() {
     assert!(last.contains("works: 1 rank on 1 host") && last.contains("pmi-ssh -n N"), "{last}");
 }
 
+/// Under our bridge, which carries as much as other servers on the wire, and forwards all that ranks have said.
 #[test]
 fn a_value_that_a_server_does_not_carry_ends_the_job_with_the_reason() {
-    let job = Starter::Hydra4.job(2).arg(binary("pmi-info"));
+    let unset = ["PMI_KVS_SERVER", "PMI_KVS_JOB", "PMI_KVS_SECRET"].map(|name| ["-u", name]);
+    let job = Job::of(2).arg("env").args(unset.concat()).arg(binary("pmi-info"));
     let outcome = job.args(["get", "--size", "1024"]).run();
     outcome.assert_code(1).assert_says(&["pmi-info", "this PMI server carries 1023"]);
+}
+
+#[test]
+fn a_probe_that_fails_ends_the_job_under_hydra_too() {
+    let job = Starter::Hydra4.job(2).arg(binary("pmi-info"));
+    job.args(["get", "--size", "1024"]).run().assert_code(1);
 }
 
 #[test]
