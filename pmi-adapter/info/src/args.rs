@@ -15,8 +15,8 @@ const COUNT_MAX: u32 = 1_000_000;
 /// Without arguments it reports which starter placed this process, its rank and size and the variables behind them,
 /// whether another starter stands in between (PMI_KVS_PLACE), the server, what PMI_Init would join and why nothing else,
 /// which files the dynamic loader takes for libpmi.so.0 and libpmi2.so.0, and how the MPI libraries that are installed
-/// would find each other. Nobody is contacted and no rank is taken. As a rank of several, only rank 0 gives the whole
-/// report; see --every-rank. The job's key is never shown.
+/// would find each other. Nobody is contacted and no rank is taken. Of several ranks, only rank 0 gives the whole
+/// report, unless --every-rank is given. The job's key is never shown.
 ///
 /// With PROGRAM it reports on the libraries that this program is linked with, too.
 ///
