@@ -280,6 +280,21 @@ fn a_program_that_would_not_join_is_told() {
     assert!(missing.assert_code(3).stdout.ends_with("no-such-program is not found in PATH\n"));
 }
 
+/// As under Open MPI's own mpirun, which serves PMIx.
+#[test]
+fn a_program_that_needs_no_pmi_is_told_so() {
+    let variables = [
+        ("OMPI_COMM_WORLD_RANK", "0"),
+        ("OMPI_COMM_WORLD_SIZE", "2"),
+        ("PMIX_NAMESPACE", "1437859841"),
+    ];
+    let under_mpirun = || variables.iter().fold(info(), |job, (name, value)| job.env(name, value));
+    under_mpirun().run().assert_code(1);
+    let outcome = under_mpirun().arg(ring_program()).run();
+    let last = outcome.assert_success().stdout.lines().last().unwrap_or_default();
+    assert!(last.contains("Open MPI finds its peers by PMIX_NAMESPACE=1437859841"), "{last}");
+}
+
 #[test]
 fn a_program_linked_with_libpmi_is_told_whose_it_is() {
     let program = conformance_program("exchange", "libpmi.so.0");

@@ -11,7 +11,10 @@ use crate::args::Args;
 type Table = &'static [(&'static str, &'static str)];
 
 const EXIT_STATUS: Table = &[
-    ("0", "PMI_Init would work; the probe has worked."),
+    (
+        "0",
+        "PMI_Init would work, or PROGRAM finds its peers without it (PMIx); the probe has worked.",
+    ),
     ("1", "PMI_Init would fail; the probe has failed. The last line says why and what to do."),
     ("2", "The command line is wrong."),
     (

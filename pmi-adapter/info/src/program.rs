@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::binding::{Binding, Offer};
+use crate::binding::{Binding, How, Offer};
 use crate::image::Image;
 use crate::loader::{self, Library, Listing, PMI_LIBRARIES};
 use crate::machine;
@@ -118,6 +118,15 @@ impl Program {
                 self.path.display()
             ));
         }
+    }
+
+    /// How it finds its peers without any library of ours, where it does: `PMI_Init` is then nothing to it.
+    pub fn finds_peers_itself(&self) -> Option<&Linked> {
+        let itself = |linked: &Linked| {
+            let how = linked.binding.how;
+            linked.binding.joins && matches!(how, How::Descriptor | How::Port | How::Pmix)
+        };
+        self.mpi.first().filter(|_| self.problem.is_none() && self.mpi.iter().all(itself))
     }
 
     /// Why it would not become a rank of this job. `slurms_works`: does it do with Slurm's PMI library?

@@ -15,13 +15,31 @@ pub const STAYS_OUT: u8 = 3;
 pub fn of(outlook: &Outlook, program: Option<&Program>) -> (u8, String) {
     let placement = match (&outlook.failure, &outlook.placement) {
         (None, Some(placement)) => placement,
-        (failure, _) => return (FAILED, failure.clone().unwrap_or_default()),
+        (failure, _) => return without_pmi(failure.clone().unwrap_or_default(), program),
     };
     let slurms_works = slurms_library_works(placement);
     let stays_out = program.and_then(|program| Some((program, program.stays_out(slurms_works)?)));
     match stays_out {
         Some((program, reason)) => (STAYS_OUT, format!("{}: {reason}", program.path.display())),
         None => (0, well(outlook, placement)),
+    }
+}
+
+/// `PMI_Init` would fail, which is nothing to a program that finds its peers by other means.
+fn without_pmi(failure: String, program: Option<&Program>) -> (u8, String) {
+    let linked = program.and_then(|program| Some((program, program.finds_peers_itself()?)));
+    match linked {
+        Some((program, linked)) => {
+            let (path, text) = (program.path.display(), &linked.binding.text);
+            (
+                0,
+                format!(
+                    "{path}: {} finds its peers by {text}. PMI_Init would fail: {failure}",
+                    linked.name
+                ),
+            )
+        }
+        None => (FAILED, failure),
     }
 }
 
