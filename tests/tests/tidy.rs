@@ -227,6 +227,11 @@ fn every_flag_of_the_server_is_in_its_manual_page() {
     assert_flags_documented("pmi-kvs-server");
 }
 
+#[test]
+fn every_flag_of_pmi_info_is_in_its_manual_page() {
+    assert_flags_documented("pmi-info");
+}
+
 /// A source without the test module at its end.
 fn without_tests(source: &Source) -> &str {
     source.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
