@@ -58,11 +58,15 @@ fn an_installation_works_and_can_be_removed() {
     install(&prefix, &[]);
     for file in [
         "bin/pmi-ssh",
+        "bin/pmi-exec",
+        "bin/pmi-info",
         "bin/pmi-kvs-server",
         "lib/libpmi.so",
         "lib/libpmi2.so",
         "include/pmi.h",
         "include/pmi2.h",
+        "share/man/man1/pmi-exec.1",
+        "share/man/man1/pmi-info.1",
         "share/man/man1/pmi-ssh.1",
         "share/man/man7/libpmi2.7",
     ] {

@@ -218,8 +218,18 @@ fn every_flag_of_the_launcher_is_in_its_manual_page() {
 }
 
 #[test]
+fn every_flag_of_pmi_exec_is_in_its_manual_page() {
+    assert_flags_documented("pmi-exec");
+}
+
+#[test]
 fn every_flag_of_the_server_is_in_its_manual_page() {
     assert_flags_documented("pmi-kvs-server");
+}
+
+#[test]
+fn every_flag_of_pmi_info_is_in_its_manual_page() {
+    assert_flags_documented("pmi-info");
 }
 
 /// A source without the test module at its end.

@@ -423,7 +423,9 @@ impl Desk {
     /// itself.
     fn abort(&mut self, seat: usize, member: MemberId, code: i32, message: &[u8]) {
         let text = String::from_utf8_lossy(message);
-        if let Some(report) = &mut self.report_abort {
+        // Clients whose call has failed because the job is over abort too: that is no reason for its end.
+        let over = self.ensemble.board().failure().is_some();
+        if let Some(report) = self.report_abort.as_mut().filter(|_| !over) {
             report(self.seats[seat].rank, code, &text);
         }
         self.ensemble.abort(member, code, &text);

@@ -5,6 +5,10 @@
 //! thread, or handles a signal.
 #![deny(unsafe_code)]
 
+/// Names this implementation and its version; traced when a process joins its job. It stands in the libraries' files as
+/// it is here, so that `pmi-info` knows them, whatever they are called.
+pub const IDENTITY: &str = concat!("[pmi-adapter ", env!("CARGO_PKG_VERSION"), "]");
+
 pub mod attributes;
 pub mod backend;
 pub mod collective;

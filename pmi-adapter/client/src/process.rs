@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, parse_mapping};
 
+use crate::IDENTITY;
 use crate::backend::{self, Api, Backend, LIMITS, Limits, Place};
 use crate::collective::Barriers;
 use crate::debug;
@@ -92,6 +93,7 @@ impl Member {
         })
         .map_err(|error| Failure::because(error.to_string()))?;
         debug::set_rank(placement.source.map(|_| placement.rank));
+        tracing::debug!("{IDENTITY}");
         tracing::trace!("place: {placement:?}");
         let backend = backend::connect(&placement, api)?;
         if !backend.is_singleton() {

@@ -49,6 +49,8 @@ pub struct Placement {
     pub spawned: bool,
     /// Whose variables told rank and size; `None` for a process outside any job.
     pub source: Option<&'static str>,
+    /// The variables that rank, size and the numbers of the node were read from.
+    pub told_by: ToldBy,
     /// `PMI_KVS_NODE`: name of the node, for a host that stands for several.
     pub node: Option<String>,
     /// The variables that another starter, between this process and the one that set `PMI_KVS_*`, has changed:
@@ -64,6 +66,19 @@ pub struct Placement {
     pub log_ceiling: u64,
     /// `PMI_TIMEOUT`: how long a call may wait.
     pub timeout: Option<Duration>,
+}
+
+/// The variable behind each number of a [`Placement`]; `None` where nobody has told the number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToldBy {
+    /// Of the rank.
+    pub rank: Option<&'static str>,
+    /// Of the size.
+    pub size: Option<&'static str>,
+    /// Of the rank among those of the node.
+    pub local_rank: Option<&'static str>,
+    /// Of the number of ranks on the node.
+    pub local_size: Option<&'static str>,
 }
 
 /// What is wrong with the environment. The text names the variable and the form it must have.
@@ -113,6 +128,7 @@ impl Placement {
             universe_size: universe_size.map_or(place.size, |size| size as u32),
             spawned: reader.number("PMI_SPAWNED", 0, 1)? == Some(1),
             source: place.source,
+            told_by: place.told_by,
             node: reader.text("PMI_KVS_NODE"),
             changed_since: origin.evidence().to_vec(),
             rival: families
@@ -188,6 +204,7 @@ struct Place {
     local_size: Option<u32>,
     clique: Option<Vec<u32>>,
     source: Option<&'static str>,
+    told_by: ToldBy,
 }
 
 impl Place {
@@ -198,6 +215,7 @@ impl Place {
             None => None,
         };
         let told = reader.first_number(family.local_size, 1, u64::from(size))?;
+        let by_clique = family.node_ranks.filter(|_| clique.is_some());
         Ok(Place {
             rank,
             size,
@@ -205,6 +223,12 @@ impl Place {
             local_size: told.or(clique.as_ref().map(|ranks| ranks.len() as u32)),
             clique,
             source: Some(family.name),
+            told_by: ToldBy {
+                rank: Some(family.rank),
+                size: reader.first_set(family.size),
+                local_rank: reader.first_set(family.local_rank),
+                local_size: reader.first_set(family.local_size).or(by_clique),
+            },
         })
     }
 
@@ -229,7 +253,15 @@ impl Place {
     }
 
     fn alone() -> Place {
-        Place { rank: 0, size: 1, local_rank: None, local_size: None, clique: None, source: None }
+        Place {
+            rank: 0,
+            size: 1,
+            local_rank: None,
+            local_size: None,
+            clique: None,
+            source: None,
+            told_by: ToldBy::default(),
+        }
     }
 }
 

@@ -34,14 +34,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The first of these variables that is set.
+    pub(super) fn first_set(&self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| self.is_set(name))
+    }
+
     /// The first of these variables that is set, as a number that fits 32 bits.
     pub(super) fn first_number(
         &self,
-        names: &[&str],
+        names: &[&'static str],
         min: u64,
         max: u64,
     ) -> Result<Option<u32>, EnvironmentError> {
-        let Some(name) = names.iter().find(|name| self.is_set(name)) else { return Ok(None) };
+        let Some(name) = self.first_set(names) else { return Ok(None) };
         Ok(self.number(name, min, max)?.map(|number| number as u32))
     }
 

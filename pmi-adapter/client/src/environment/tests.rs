@@ -102,6 +102,28 @@ fn every_starter_is_understood() {
 }
 
 #[test]
+fn the_variable_behind_each_number_is_known() {
+    let behind = |words: &str| {
+        let ToldBy { rank, size, local_rank, local_size } = read(words).unwrap().told_by;
+        [rank, size, local_rank, local_size].map(|name| name.unwrap_or("-")).join(" ")
+    };
+    for (words, expected) in [
+        ("", "- - - -"),
+        ("PMI_RANK=1 PMI_SIZE=4 MPI_LOCALRANKID=1", "PMI_RANK PMI_SIZE MPI_LOCALRANKID -"),
+        (
+            "SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_GTIDS=0,1",
+            "SLURM_PROCID SLURM_STEP_NUM_TASKS - SLURM_GTIDS",
+        ),
+        (
+            "SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_NTASKS=2 SLURM_GTIDS=0",
+            "SLURM_PROCID SLURM_NTASKS - -",
+        ),
+    ] {
+        assert_eq!(behind(words), expected, "{words}");
+    }
+}
+
+#[test]
 fn mistakes_name_the_variable_and_its_form() {
     for (words, parts) in [
         ("PMI_RANK=abc PMI_SIZE=4", &["PMI_RANK=abc", "whole number from 0"][..]),
