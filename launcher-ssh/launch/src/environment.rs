@@ -17,7 +17,6 @@ use crate::sys::CArray;
 const FOREIGN: &[&str] = &[
     "FLUX_JOB_ID",
     "FLUX_PMI_LIBRARY_PATH",
-    "HYDI_CONTROL_FD",
     "I_MPI_PMI_LIBRARY",
     "MPI_APPNUM",
     "MPI_LOCALNRANKS",
@@ -31,15 +30,8 @@ const FOREIGN: &[&str] = &[
     "OMPI_NUM_APP_CTX",
     "OMPI_UNIVERSE_SIZE",
     "PMI_APPNUM",
-    "PMI_CONTROL_FD",
-    "PMI_CONTROL_PORT",
-    "PMI_FD",
-    "PMI_HOSTNAME",
-    "PMI_ID",
-    "PMI_JOBID",
     "PMI_LOCAL_RANK",
     "PMI_LOCAL_SIZE",
-    "PMI_PORT",
     "PMI_PROCESS_MAPPING",
     "PMI_RANK",
     "PMI_SIZE",
@@ -54,7 +46,7 @@ const FOREIGN: &[&str] = &[
     "SLURM_TASK_PID",
 ];
 
-/// Families of such variables.
+/// Families of such variables. Those of the connection to another server are in [`offer`].
 const FOREIGN_PREFIXES: &[&str] = &[
     "FLUX_TASK_",
     "JSM_NAMESPACE_",
@@ -64,7 +56,6 @@ const FOREIGN_PREFIXES: &[&str] = &[
     "OMPI_MCA_orte_hnp_",
     "OMPI_MCA_orte_local_daemon_",
     "PALS_",
-    "PMIX_",
     "PMI_KVS_",
     "SLURM_PMI",
     "SLURM_SRUN_COMM_",
@@ -74,7 +65,9 @@ const FOREIGN_PREFIXES: &[&str] = &[
 /// Is this a variable of another starter, which a rank of ours must not see?
 pub fn is_foreign(name: &OsStr) -> bool {
     let family = |prefix: &&str| name.as_bytes().starts_with(prefix.as_bytes());
-    FOREIGN.iter().any(|foreign| name == *foreign) || FOREIGN_PREFIXES.iter().any(family)
+    offer::is_foreign(name)
+        || FOREIGN.iter().any(|foreign| name == *foreign)
+        || FOREIGN_PREFIXES.iter().any(family)
 }
 
 /// What is the same for every rank of a job.
