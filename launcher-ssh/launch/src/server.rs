@@ -38,8 +38,8 @@ pub struct Order<'a> {
     pub program: &'a Path,
     /// The job's name.
     pub job: &'a str,
-    /// The job's size.
-    pub size: u32,
+    /// The job's size; `None`: its first rank tells it.
+    pub size: Option<u32>,
     /// The job's key: 64 hex digits.
     pub secret: &'a str,
     /// Ceiling of the log in bytes.
@@ -243,7 +243,9 @@ fn arguments(order: &Order, socket: &UdpSocket, log: &OwnedFd) -> Result<Vec<CSt
     let mut args = vec!["pmi-kvs-server".to_owned()];
     let mut add = |name: &str, value: String| args.extend([name.to_owned(), value]);
     add("--job", order.job.to_owned());
-    add("--size", order.size.to_string());
+    if let Some(size) = order.size {
+        add("--size", size.to_string());
+    }
     add("--socket-fd", socket.as_raw_fd().to_string());
     add("--log-fd", log.as_raw_fd().to_string());
     add("--log-ceiling", order.log_ceiling.to_string());

@@ -17,4 +17,5 @@ mod ring;
 pub mod serve;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod task;
 mod waiter;
