@@ -67,6 +67,7 @@ pub struct Server {
     null: OwnedFd,
     process: Option<(Pid, Endpoint)>,
     was_ready: bool,
+    hung_up: bool,
     crashes: VecDeque<Instant>,
     /// What a server that takes over has to be told again.
     history: Vec<Command>,
@@ -117,6 +118,7 @@ impl Server {
             null,
             process: None,
             was_ready: false,
+            hung_up: false,
             crashes: VecDeque::new(),
             history: Vec::new(),
         };
@@ -146,6 +148,7 @@ impl Server {
         let mut endpoint = Endpoint::new(ours)?;
         self.history.iter().for_each(|command| endpoint.send(command));
         self.process = Some((pid, endpoint));
+        self.hung_up = false;
         Ok(())
     }
 
@@ -156,7 +159,8 @@ impl Server {
 
     /// The control channel, to be watched.
     pub fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.process.as_ref().map(|(_, endpoint)| endpoint.as_fd())
+        let process = self.process.as_ref().filter(|_| !self.hung_up);
+        process.map(|(_, endpoint)| endpoint.as_fd())
     }
 
     /// Is there something that could not be sent yet?
@@ -228,6 +232,11 @@ impl Server {
     /// The server's process has ended as it should.
     pub fn ended(&mut self) {
         self.process = None;
+    }
+
+    /// The channel has ended: there is nothing more to watch until another server has taken over.
+    pub fn hang_up(&mut self) {
+        self.hung_up = true;
     }
 
     /// Kills a server that does not end.

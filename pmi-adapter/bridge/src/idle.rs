@@ -48,7 +48,7 @@ pub fn somebody_speaks(plan: &Plan) -> io::Result<bool> {
 fn boss(plan: &Plan) -> &std::os::fd::OwnedFd {
     match &plan.boss {
         Boss::Launcher(control) => control,
-        Boss::Program { pidfd } => pidfd,
+        Boss::Program { pidfd, .. } => pidfd,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use nix::unistd::Pid;
 use pmi_board::session::Config;
 
 /// A bridge that has not begun.
@@ -24,7 +25,7 @@ impl Plan {
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
         let boss = match &self.boss {
             Boss::Launcher(control) => control,
-            Boss::Program { pidfd } => pidfd,
+            Boss::Program { pidfd, .. } => pidfd,
         };
         let sockets = self.seats.iter().filter_map(|seat| match &seat.way {
             Way::Socket(socket) => Some(socket.as_raw_fd()),
@@ -63,6 +64,8 @@ pub enum Boss {
     Program {
         /// Readable when it has ended (`pidfd_open(2)`).
         pidfd: OwnedFd,
+        /// The process whose standard error becomes ours when it first speaks to us; `None`: ours is the right one.
+        stderr_of: Option<Pid>,
     },
 }
 

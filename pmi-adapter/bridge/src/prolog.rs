@@ -30,7 +30,8 @@ fn main() -> ExitCode {
     match run(std::env::vars_os().collect()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("pmi-task-prolog: {}", failure.text);
+            // Slurm shows the user what a prolog prints in this form, and nothing else.
+            println!("print pmi-task-prolog: {}", failure.text.replace('\n', " "));
             ExitCode::from(failure.code)
         }
     }

@@ -1,5 +1,6 @@
 //! The event loop of a bridge.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::SigSet;
 use nix::sys::socket::{MsgFlags, recv, send};
+use nix::unistd::{Pid, dup2_stderr};
 use pmi_board::Wait;
 use pmi_board::session::{Ensemble, Error};
 
@@ -64,9 +66,21 @@ pub fn run(plan: Plan) -> i32 {
 }
 
 fn live(plan: Plan) -> io::Result<()> {
-    match somebody_speaks(&plan)? {
-        true => Bridge::open(plan)?.live(),
-        false => Ok(()),
+    if !somebody_speaks(&plan)? {
+        return Ok(());
+    }
+    if let Boss::Program { stderr_of: Some(program), .. } = plan.boss {
+        adopt_stderr(program);
+    }
+    Bridge::open(plan)?.live()
+}
+
+/// Makes the program's standard error ours. Before the program has begun we may not look into its process, which has
+/// just changed its user; afterwards it is an error of nobody if we cannot, and what we would say is lost.
+fn adopt_stderr(program: Pid) {
+    let path = format!("/proc/{program}/fd/2");
+    if let Ok(stderr) = File::options().append(true).open(path) {
+        let _ = dup2_stderr(stderr);
     }
 }
 
@@ -138,7 +152,7 @@ impl Bridge {
     fn watch_all(&mut self) -> io::Result<()> {
         let boss = match &self.boss {
             Boss::Launcher(control) => control,
-            Boss::Program { pidfd } => pidfd,
+            Boss::Program { pidfd, .. } => pidfd,
         };
         self.poller.add(boss, token::BOSS, Interest::Read)?;
         self.poller.add(self.desk.ensemble().socket(), token::SERVER, Interest::Read)?;
@@ -189,7 +203,7 @@ impl Bridge {
     }
 
     fn expire(&mut self) {
-        if let Boss::Program { pidfd } = &self.boss {
+        if let Boss::Program { pidfd, .. } = &self.boss {
             self.ending.step(pidfd.as_fd());
         }
         // Who waits for a node attribute waits for a living rank.

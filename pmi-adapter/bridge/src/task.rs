@@ -8,7 +8,6 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -19,9 +18,15 @@ use pmi_client::backend::probe::decide;
 use pmi_client::environment::descriptor::Descriptor;
 use pmi_client::environment::{Placement, RECORD, Server, record};
 
+use pmi_protocol::key::group_number;
+
 use crate::door::{listen, random_id};
 use crate::plan::{Boss, Plan, Seat, Way};
 use crate::{offer, serve, sys};
+
+/// What is cut from the number that stands for a job's name: the rest is positive in any signed type of 64 bits, and
+/// has no more digits than the times in microseconds that Open MPI gets from pmi-ssh.
+const JOB_NUMBER_SHIFT: u32 = 16;
 
 /// Exit code of failures that come before the program.
 pub const FAILED: u8 = 1;
@@ -62,7 +67,9 @@ pub struct Service {
     pub library: bool,
     /// The process that is, or will be, the program.
     pub program: Pid,
-    /// The helper lives in a session of its own, because this process's group is killed when it ends.
+    /// This process is another one than the program's, and will end before it, with its process group; its standard
+    /// streams are not the program's. The helper then lives in a session of its own and speaks through the program's
+    /// standard error.
     pub apart: bool,
 }
 
@@ -80,7 +87,7 @@ pub fn prepare(mut environment: Environment, service: &Service) -> Result<Enviro
     environment.retain(|name, _| !offer::is_foreign(name));
     place(&mut environment, &placement);
     if service.library {
-        preset(&mut environment);
+        preset(&mut environment, &server.job);
     }
     environment.extend(seat.variables.iter().map(|(name, value)| ((*name).into(), value.into())));
     let lookup = |name: &str| text_of(&environment, name);
@@ -107,12 +114,12 @@ fn place(environment: &mut Environment, placement: &Placement) {
     environment.extend(all.map(|(name, number)| (name.into(), number.to_string().into())));
 }
 
-fn preset(environment: &mut Environment) {
+/// All ranks must tell Open MPI the same number for their job, and each job another one: hence the job's name.
+fn preset(environment: &mut Environment, job: &str) {
     let programs = std::env::current_exe().ok();
     let directory = programs.as_deref().and_then(std::path::Path::parent);
     let Some(library) = directory.and_then(offer::library) else { return };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    for (name, value) in offer::presets(&library, now.as_micros() as u64) {
+    for (name, value) in offer::presets(&library, group_number(job) >> JOB_NUMBER_SHIFT) {
         let own = environment.get(OsStr::new(name)).map(OsString::as_os_str);
         if own.is_none() || name == offer::LIBRARY_PATH {
             environment.insert(name.into(), offer::before_own(name, &value, own));
@@ -143,7 +150,7 @@ fn serve(service: &Service, placement: &Placement, server: &Server) -> Result<Se
         universe_size: placement.universe_size,
         seats: vec![seat],
         listener,
-        boss: Boss::Program { pidfd },
+        boss: Boss::Program { pidfd, stderr_of: service.apart.then_some(service.program) },
     };
     start_helper(plan, service.apart).map_err(failed)?;
     Ok(served)
@@ -169,7 +176,8 @@ fn port() -> io::Result<(Way, Option<TcpListener>, Served)> {
 
 /// The helper is a grandchild: the program must not find a child that it has not started.
 fn start_helper(plan: Plan, apart: bool) -> io::Result<()> {
-    let kept: Vec<RawFd> = plan.descriptors().chain([io::stderr().as_raw_fd()]).collect();
+    let stderr = (!apart).then_some(io::stderr().as_raw_fd());
+    let kept: Vec<RawFd> = plan.descriptors().chain(stderr).collect();
     let middle = sys::fork_apart(&kept, || {
         if apart {
             // Fails only for the leader of a group, which a process that has just been forked is not.

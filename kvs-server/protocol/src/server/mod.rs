@@ -235,7 +235,8 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += bytes.len() as u64;
         if !self.expected.is_empty() && !self.open_expected(&datagram) {
-            self.counters.dropped += 1;
+            // Nothing comes of it. Who means it says it again, after a Hello.
+            self.counters.repeated += 1;
             return;
         }
         self.dispatch(now, from, &datagram, out, events);
