@@ -15,6 +15,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2, setsid};
+use pmi_bridge::layout::group_of;
 use pmi_bridge::sys::{fork_apart, pidfd_open, pidfd_signal};
 use pmi_kvs_server::control::Event;
 use pmi_launch::error::Error;
@@ -128,6 +129,7 @@ impl<'a> Watch<'a> {
             program: &program,
             job: &supervisor.job,
             size: None,
+            groups: &[group_of(&supervisor.job)],
             secret: &supervisor.secret,
             log_ceiling: supervisor.log_ceiling,
             puts: &[],
@@ -191,13 +193,17 @@ impl<'a> Watch<'a> {
                 self.end(&format!("rank {rank} called PMI_Abort({code}){colon}{message}"));
             }
             Event::Fault { group, message, .. } if group == self.job => self.end(&message),
-            Event::Stalled { barrier, waited_seconds, missing, hosts, .. } => {
+            Event::Stalled { group, barrier, waited_seconds, missing, hosts }
+                if group == self.job =>
+            {
                 let hosts =
                     if hosts.is_empty() { "hosts unknown".to_owned() } else { hosts.join(", ") };
                 self.say_once(stall_text(barrier, waited_seconds, &missing, &hosts));
             }
             Event::Refused { message, .. } | Event::Error { message } => self.say_once(message),
-            Event::Abort { .. } | Event::Fault { .. } | Event::Ready { .. } => {}
+            // Of the group in which the helpers meet: they tell their ranks.
+            Event::Abort { .. } | Event::Fault { .. } | Event::Stalled { .. } => {}
+            Event::Ready { .. } => {}
             Event::Finalized { .. } | Event::Statistics(_) => {}
         }
     }

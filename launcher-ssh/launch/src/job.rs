@@ -179,6 +179,7 @@ impl Plan {
             program: &self.server,
             job: &self.contract.job,
             size: Some(spec.size()),
+            groups: &[],
             secret: &self.contract.secret,
             log_ceiling: spec.log_ceiling,
             puts: &[(PROCESS_MAPPING_KEY.to_owned(), format_mapping(&nodes))],

@@ -40,6 +40,8 @@ pub struct Order<'a> {
     pub job: &'a str,
     /// The job's size; `None`: its first rank tells it.
     pub size: Option<u32>,
+    /// Further groups, of the size that their first rank tells.
+    pub groups: &'a [String],
     /// The job's key: 64 hex digits.
     pub secret: &'a str,
     /// Ceiling of the log in bytes.
@@ -255,6 +257,7 @@ fn arguments(order: &Order, socket: &UdpSocket, log: &OwnedFd) -> Result<Vec<CSt
     if let Some(size) = order.size {
         add("--size", size.to_string());
     }
+    order.groups.iter().for_each(|group| add("--group", group.clone()));
     add("--socket-fd", socket.as_raw_fd().to_string());
     add("--log-fd", log.as_raw_fd().to_string());
     add("--log-ceiling", order.log_ceiling.to_string());

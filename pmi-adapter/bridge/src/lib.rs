@@ -10,6 +10,7 @@ mod desk;
 pub mod door;
 mod ending;
 mod idle;
+pub mod layout;
 pub mod offer;
 pub mod plan;
 pub mod poller;

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use nix::unistd::Pid;
 use pmi_board::session::Config;
 
+use crate::layout::Layout;
+
 /// A bridge that has not begun.
 pub struct Plan {
     /// How to join the job; `rank` is that of the first seat.
@@ -18,6 +20,8 @@ pub struct Plan {
     pub listener: Option<TcpListener>,
     /// Who says that a rank has ended.
     pub boss: Boss,
+    /// What to tell the other ranks' bridges of this node; `None` where it is known who runs where.
+    pub layout: Option<Layout>,
 }
 
 impl Plan {

@@ -18,6 +18,7 @@ use crate::desk::{ClientId, Desk, Late, Next, Visit, say};
 use crate::door::Door;
 use crate::ending::Ending;
 use crate::idle::somebody_speaks;
+use crate::layout::{Layout, each_alone};
 use crate::plan::{Boss, Notice, Plan, Way};
 use crate::poller::{Interest, Poller};
 use crate::sys;
@@ -65,14 +66,42 @@ pub fn run(plan: Plan) -> i32 {
     }
 }
 
-fn live(plan: Plan) -> io::Result<()> {
+fn live(mut plan: Plan) -> io::Result<()> {
+    let agreement = plan.layout.take().map(Layout::begin).transpose()?;
+    let mut early = watch_board(&plan);
     if !somebody_speaks(&plan)? {
+        // The program had no need of us; but it may have joined by itself, and died.
+        early.iter_mut().for_each(Ensemble::report_lost);
         return Ok(());
     }
     if let Boss::Program { stderr_of: Some(program), .. } = plan.boss {
         adopt_stderr(program);
     }
-    Bridge::open(plan)?.live()
+    let mapping = match (agreement, &plan.boss) {
+        (Some(agreement), Boss::Program { pidfd, .. }) => match agreement.wait(pidfd.as_fd())? {
+            Some(mapping) => mapping,
+            None => return Ok(()),
+        },
+        _ => plain_mapping(&plan),
+    };
+    Bridge::open(plan, early, mapping)?.live()
+}
+
+/// All ranks on this node if that is known, else each on a node of its own, which is slower and never wrong.
+fn plain_mapping(plan: &Plan) -> String {
+    let size = plan.session.size;
+    match plan.session.local_size == Some(size) {
+        true => format!("(vector,(0,1,{size}))"),
+        false => each_alone(size),
+    }
+}
+
+/// Beside a task that somebody else has started, the board is ours from the start: if the task is alone on its node,
+/// joins and dies, its board would go with it, and nobody would miss it. If there can be no board, whoever speaks hears
+/// why.
+fn watch_board(plan: &Plan) -> Option<Ensemble> {
+    let beside = matches!(plan.boss, Boss::Program { stderr_of: Some(_), .. });
+    beside.then(|| Ensemble::open(plan.session.clone()).ok()).flatten()
 }
 
 /// Makes the program's standard error ours. Before the program has begun we may not look into its process, which has
@@ -110,12 +139,13 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn open(plan: Plan) -> io::Result<Bridge> {
-        let (size, local_size) = (plan.session.size, plan.session.local_size);
-        let ensemble =
-            Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
-        let one_node = local_size == Some(size);
-        let mut desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, one_node);
+    fn open(plan: Plan, early: Option<Ensemble>, mapping: String) -> io::Result<Bridge> {
+        let size = plan.session.size;
+        let ensemble = match early {
+            Some(ensemble) => ensemble,
+            None => Ensemble::open(plan.session).map_err(io::Error::other)?,
+        };
+        let mut desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, mapping);
         if let Boss::Launcher(control) = &plan.boss {
             let control = control.try_clone()?;
             desk.report_abort = Some(Box::new(move |rank, code, text| {

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, execvpe, setsid};
+use pmi_board::session::Config;
 use pmi_client::backend;
 use pmi_client::backend::probe::decide;
 use pmi_client::environment::descriptor::Descriptor;
@@ -21,6 +22,7 @@ use pmi_client::environment::{Placement, RECORD, Server, record};
 use pmi_protocol::key::group_number;
 
 use crate::door::{listen, random_id};
+use crate::layout::Layout;
 use crate::plan::{Boss, Plan, Seat, Way};
 use crate::{offer, serve, sys};
 
@@ -83,7 +85,8 @@ pub fn prepare(mut environment: Environment, service: &Service) -> Result<Enviro
     let Some(server) = &placement.server else {
         return alone(&placement, environment);
     };
-    let seat = serve(service, &placement, server)?;
+    let layout = |session: &Config| layout(&environment, service, &placement, session);
+    let seat = serve(service, &placement, server, layout)?;
     environment.retain(|name, _| !offer::is_foreign(name));
     place(&mut environment, &placement);
     if service.library {
@@ -134,7 +137,25 @@ struct Served {
     inode: Option<u64>,
 }
 
-fn serve(service: &Service, placement: &Placement, server: &Server) -> Result<Served, Failure> {
+/// What there is to tell other nodes: nothing where all ranks, or no two, share one.
+fn layout(
+    environment: &Environment,
+    service: &Service,
+    placement: &Placement,
+    session: &Config,
+) -> Option<Layout> {
+    let nodes = text_of(environment, "SLURM_STEP_NUM_NODES").and_then(|text| text.parse().ok());
+    let obvious = nodes == Some(1) || nodes == Some(placement.size);
+    let first = placement.clique.as_ref().and_then(|ranks| ranks.first().copied());
+    (service.apart && !obvious).then(|| Layout::new(session, first.unwrap_or(placement.rank)))
+}
+
+fn serve(
+    service: &Service,
+    placement: &Placement,
+    server: &Server,
+    layout: impl FnOnce(&Config) -> Option<Layout>,
+) -> Result<Served, Failure> {
     let failed = Failure::system("start the PMI service");
     let session = backend::session_config(placement, server)
         .map_err(|failure| Failure::own(failure.reason.unwrap_or_default()))?;
@@ -146,6 +167,7 @@ fn serve(service: &Service, placement: &Placement, server: &Server) -> Result<Se
     };
     let seat = Seat { rank: placement.rank, appnum: placement.appnum, way };
     let plan = Plan {
+        layout: layout(&session),
         session,
         universe_size: placement.universe_size,
         seats: vec![seat],
