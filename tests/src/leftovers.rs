@@ -20,7 +20,8 @@ pub fn marked_processes(mark: &str) -> Vec<i32> {
     process_ids().filter(is_marked).collect()
 }
 
-fn process_ids() -> impl Iterator<Item = i32> {
+/// Every process id of this machine.
+pub fn process_ids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }

@@ -1,7 +1,7 @@
 //! A real Slurm starts the ranks.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pmi_tests::{Mpi, Running, Slurm, binary, until};
 
@@ -78,26 +78,4 @@ fn mpich_5_under_srun_and_pmi_exec_on_four_ranks() {
 #[test]
 fn intel_mpi_under_srun_and_pmi_exec_on_four_ranks() {
     hello_under_srun_and_pmi_exec(Mpi::Intel);
-}
-
-/// Nothing of a testbed outlives it, its init least of all.
-#[test]
-fn a_testbed_leaves_no_process() {
-    let slurm = Slurm::start();
-    let init = slurm.hosts()[0].init;
-    let namespace = pid_namespace(init).expect("the init is there");
-    assert!(processes_in(&namespace) >= 4, "init, munged, slurmctld and slurmd run");
-    drop(slurm);
-    assert_eq!(processes_in(&namespace), 0);
-}
-
-/// The kernel's name of the process namespace that a process is in.
-fn pid_namespace(pid: i32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
-}
-
-fn processes_in(namespace: &Path) -> usize {
-    let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| pid_namespace(*pid).as_deref() == Some(namespace)).count()
 }
