@@ -16,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2, setsid};
 use pmi_bridge::layout::group_of;
-use pmi_bridge::sys::{fork_apart, pidfd_open, pidfd_signal};
+use pmi_bridge::sys::{fork_apart, pidfd_open, pidfd_signal, with_children_kept};
 use pmi_kvs_server::control::Event;
 use pmi_launch::error::Error;
 use pmi_launch::report::stall_text;
@@ -60,17 +60,15 @@ impl Supervisor {
             writer.as_raw_fd(),
             io::stderr().as_raw_fd(),
         ];
-        let failed = Error::system("start the server's supervisor");
-        let middle = fork_apart(&kept, || {
-            // Fails only for the leader of a group, which a process that has just been forked is not.
-            let _ = setsid();
-            match fork_apart(&kept, || self.live(program, srun, writer)) {
-                Ok(_) => 0,
-                Err(_) => 1,
-            }
+        let started = with_children_kept(|| -> io::Result<_> {
+            let middle = fork_apart(&kept, || {
+                // Fails only for the leader of a group, which a process that has just been forked is not.
+                let _ = setsid();
+                i32::from(fork_apart(&kept, || self.live(program, srun, writer)).is_err())
+            })?;
+            Ok(waitpid(middle, None)?)
         });
-        let middle = middle.map_err(failed)?;
-        waitpid(middle, None).map_err(Error::system("start the server's supervisor"))?;
+        started.map_err(Error::system("start the server's supervisor"))?;
         wait_for_word(reader)
     }
 

@@ -95,7 +95,7 @@ fn what_is_not_supported_is_refused_by_name() {
 
 #[test]
 fn a_client_that_is_not_understood_is_cut_off_and_named() {
-    let script = "join; ask \"$(printf 'x%.0s' {1..70000})\"; exit 3";
+    let script = "trap '' PIPE; join; ask \"$(printf 'x%.0s' {1..70000})\"; exit 3";
     let outcome = rank(Starter::PmiSsh.job(1), script).run();
     outcome.assert_code(3).assert_says(&["rank 0", "not understood"]);
 }
@@ -168,6 +168,43 @@ fn who_waits_for_a_node_attribute_hears_of_a_dead_peer() {
     let script = "join2; [ $PMI_RANK = 1 ] && exit 0; ask2 'cmd=info-getnodeattr;key=never;wait=TRUE;'; exit 1";
     under_all(2, script, |outcome| {
         outcome.assert_failure().assert_says(&["rank 1", "without PMI_Finalize"]);
+    });
+}
+
+#[test]
+fn who_waits_for_a_node_attribute_hears_that_nobody_is_left_to_put_it() {
+    let script =
+        "join2; [ $PMI_RANK = 1 ] || ask2 'cmd=info-getnodeattr;key=never;wait=TRUE;'; leave2";
+    under_all(2, script, |outcome| {
+        outcome.assert_success().assert_says(&["rank 0", "no other rank of its node is left"]);
+        assert!(
+            outcome.stdout.contains("cmd=info-getnodeattr-response;rc=-1;"),
+            "{}",
+            outcome.stdout
+        );
+    });
+}
+
+#[test]
+fn pmi_timeout_ends_the_wait_for_a_node_attribute() {
+    let script = "join2; ask2 'cmd=info-getnodeattr;key=never;wait=TRUE;'; leave2";
+    for starter in [Starter::PmiSsh, Starter::ForkLoop] {
+        let outcome = rank(starter.job(2).env("PMI_TIMEOUT", "1"), script).run();
+        outcome.assert_success().assert_says(&["attribute never within PMI_TIMEOUT"]);
+    }
+}
+
+/// Each write takes up room in the socket for hundreds of bytes, until the bridge has taken it out.
+#[test]
+fn requests_may_come_byte_by_byte() {
+    let script = format!(
+        "slowly() {{ local i; for ((i = 0; i < ${{#1}}; i++)); do printf %s \"${{1:i:1}}\" >&$PMI_FD; done; ask ''; }}; \
+         {JOIN} && for n in {{1..20}}; do slowly \"cmd=get kvsname=$k key=PMI_process_mapping\"; done && \
+         slowly \"cmd=put kvsname=$k key=k value=$(printf %900s x)\" && leave"
+    );
+    under_all(1, &script, |outcome| {
+        outcome.assert_success();
+        assert_eq!(outcome.stdout.matches("value=(vector").count(), 20, "{}", outcome.stdout);
     });
 }
 

@@ -66,6 +66,7 @@ fn an_installation_works_and_can_be_removed() {
         "lib/libpmi2.so",
         "include/pmi.h",
         "include/pmi2.h",
+        "share/man/man1/pmi-exec.1",
         "share/man/man1/pmi-ssh.1",
         "share/man/man1/pmi-srun.1",
         "share/man/man7/libpmi2.7",

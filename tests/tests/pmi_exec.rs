@@ -119,6 +119,15 @@ fn a_server_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_starter_may_ignore_its_children() {
+    let script = format!("trap '' CHLD; exec {} echo ok", binary("pmi-exec").display());
+    let job = Job::new("bash".as_ref()).args(["-c", &script]);
+    let job = job.env("PMI_RANK", "0").env("PMI_SIZE", "1").env("PMI_KVS_SERVER", "127.0.0.1:9");
+    let job = job.env("PMI_KVS_JOB", "j").env("PMI_KVS_SECRET", "0".repeat(64));
+    assert_eq!(job.run().assert_success().stdout, "ok\n");
+}
+
+#[test]
 fn the_ranks_of_a_dead_peer_are_ended() {
     let script = format!(
         ". {}/tests/programs/wire.sh; join; printf %s $$ >$0/rank-$PMI_RANK; exec sleep 60",

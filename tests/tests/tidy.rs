@@ -227,6 +227,11 @@ fn every_flag_of_the_wrapper_of_srun_is_in_its_manual_page() {
 }
 
 #[test]
+fn every_flag_of_pmi_exec_is_in_its_manual_page() {
+    assert_flags_documented("pmi-exec");
+}
+
+#[test]
 fn every_flag_of_the_server_is_in_its_manual_page() {
     assert_flags_documented("pmi-kvs-server");
 }

@@ -8,7 +8,7 @@ use crate::plan::NodePlan;
 use crate::wire::{Address, Place};
 use pmi_protocol::datagram::Outbox;
 use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
-use pmi_protocol::log::epoch_of_one_node;
+use pmi_protocol::log::{chunk_end_of, epoch_of_one_node};
 use pmi_protocol::ranks::RankRanges;
 use pmi_protocol::record::{RecordKind, records};
 
@@ -76,7 +76,6 @@ pub struct Board {
     identity: Identity,
     up: Vec<u8>,
     up_base: u64,
-    up_end: u64,
     down: Vec<u8>,
     visible: u64,
 }
@@ -89,7 +88,6 @@ impl Board {
             identity,
             up: Vec::new(),
             up_base: 0,
-            up_end: 0,
             down: Vec::new(),
             visible: 0,
             epoch: None,
@@ -113,12 +111,16 @@ impl Board {
         self.up.extend_from_slice(records);
     }
 
+    /// All that has been committed, also by ranks that have not arrived, or have arrived before (split barrier).
+    fn up_end(&self) -> u64 {
+        self.up.len() as u64
+    }
+
     /// A rank arrives, and takes part in the exchange under way if there is one.
     pub fn arrive(&mut self, now: Micros, rank: u32) {
         self.arrived.insert(rank);
-        self.up_end = self.up.len() as u64;
         let ranks = RankRanges::from_ranks(self.arrived.iter().copied());
-        let (joining, up_end) = (self.epoch.is_none(), self.up_end);
+        let (joining, up_end) = (self.epoch.is_none(), self.up_end());
         if let Some(delegate) = self.delegate().filter(|_| !joining) {
             delegate.exchange.extend(ranks, up_end, now);
         }
@@ -147,7 +149,7 @@ impl Board {
             epoch,
             ranks: RankRanges::from_ranks(ranks),
             up_base: self.up_base,
-            up_end: self.up_end,
+            up_end: self.up_end(),
             visible: match &self.ahead {
                 Some(ahead) if task == Task::Confirm => ahead.mark,
                 _ => self.visible,
@@ -177,7 +179,7 @@ impl Board {
                 "barrier {epoch} opens although the server has not confirmed barrier {behind}"
             )));
         }
-        let records = self.up[base as usize..self.up_end as usize].to_vec();
+        let records = self.up[base as usize..].to_vec();
         let bytes = epoch_of_one_node(self.identity.node, base, &records, epoch);
         let mark = self.visible + bytes.len() as u64;
         self.write(self.visible, &bytes)?;
@@ -275,7 +277,8 @@ impl Board {
         Some((runner, outcome))
     }
 
-    /// The next epoch is open up to `mark`: makes it visible, and returns the ranks that were waiting for it.
+    /// The next epoch is open up to `mark`: makes it visible, and returns the ranks that were waiting for it. The up-log
+    /// is released as far as the log says that the server has it, which may be less than the delegate has sent.
     pub fn open(&mut self, mark: u64) -> Result<BTreeSet<u32>, Violation> {
         self.epoch = Some(self.target());
         if mark < self.visible || mark as usize > self.down.len() {
@@ -289,6 +292,10 @@ impl Board {
                 RecordKind::Put => {
                     self.view.insert((record.space, record.key.to_vec()), record.value.to_vec());
                 }
+                RecordKind::Chunk => {
+                    let cursor = chunk_end_of(self.identity.node, &record);
+                    self.up_base = cursor.unwrap_or(self.up_base);
+                }
                 RecordKind::Destroy => self.view.retain(|key, _| key.0 != record.space),
                 _ => {}
             }
@@ -297,7 +304,6 @@ impl Board {
             return Err(Violation(format!("the log is not whole at {end}, its mark is {mark}")));
         }
         self.visible = mark;
-        self.up_base = self.up_end;
         Ok(std::mem::take(&mut self.arrived))
     }
 }

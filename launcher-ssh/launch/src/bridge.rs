@@ -1,6 +1,6 @@
 //! The host's bridge, which serves ranks with a PMI client of their own; see `pmi-bridge`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,13 +13,10 @@ use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 use pmi_board::session::Config;
 use pmi_bridge::door::random_id;
-use pmi_bridge::plan::{Boss, NOTICE_MAX, Notice, Plan, Seat, Way};
+use pmi_bridge::plan::{Boss, MESSAGE_RANKS, NOTICE_MAX, Notice, Plan, Seat, Way};
 use pmi_bridge::{serve, sys};
 
 use crate::environment::Reach;
-
-/// Ranks that are told of in one message.
-const MESSAGE_RANKS: usize = 256;
 
 /// How ranks come to the bridge.
 pub enum Access {
@@ -35,6 +32,7 @@ pub struct Bridge {
     control: OwnedFd,
     /// The ranks' ends of their sockets, until they are started.
     ends: HashMap<u32, OwnedFd>,
+    /// The ranks' `PMI_ID`s.
     ids: Vec<u32>,
 }
 
@@ -56,7 +54,7 @@ impl Bridge {
     ) -> io::Result<Bridge> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (control, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-        let (mut ends, mut ids) = (HashMap::new(), Vec::new());
+        let (mut ends, mut ids, mut given) = (HashMap::new(), Vec::new(), HashSet::new());
         let mut seats = Vec::with_capacity(appnums.len());
         for (rank, appnum) in (0..).zip(appnums) {
             let way = match access {
@@ -66,8 +64,9 @@ impl Bridge {
                     Way::Socket(ours)
                 }
                 Access::Port(_) => {
-                    ids.push(random_id()?);
-                    Way::Id(ids[rank as usize])
+                    let id = new_id(&mut given)?;
+                    ids.push(id);
+                    Way::Id(id)
                 }
             };
             seats.push(Seat { rank, appnum: *appnum, way });
@@ -133,6 +132,16 @@ impl Bridge {
             }
         }
         heard
+    }
+}
+
+/// A `PMI_ID` that no other rank has. Of a thousand random ones, two are the same in one job of some four thousand.
+fn new_id(given: &mut HashSet<u32>) -> io::Result<u32> {
+    loop {
+        let id = random_id()?;
+        if given.insert(id) {
+            return Ok(id);
+        }
     }
 }
 

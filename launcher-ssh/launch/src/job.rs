@@ -39,8 +39,9 @@ use crate::timeline::Timeline;
 /// Descriptors that a launcher needs for itself.
 const OWN_DESCRIPTORS: u64 = 64;
 
-/// And beside those, for each rank: two streams, and both ends of its PMI connection.
-const RANK_DESCRIPTORS: u64 = 4;
+/// And beside those for each rank: before it is started the two ends of its PMI connection, until the bridge has been
+/// forked, and then one; afterwards its two streams.
+const RANK_DESCRIPTORS: u64 = 2;
 
 /// Runs a job to its end and returns the launcher's exit code: 0, or the code of the rank that failed first
 /// (128 + signal if it was killed by one), or 128 + signal after a signal to the launcher.

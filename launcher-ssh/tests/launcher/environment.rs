@@ -7,7 +7,7 @@ const PRINT: &str = "env | sort | grep -E \"^($NAMES)=\" | tr '\\n' ' '; echo";
 
 fn environment(names: &str, args: &[&str]) -> Vec<String> {
     let mut command = launcher();
-    command.args(["-genv", "NAMES", names]).args(args).env("PMIX_RANK", "3").env("PMI_FD", "7");
+    command.args(["-genv", "NAMES", names]).args(args).env("PMIX_RANK", "3").env("PMI_JOBID", "7");
     command.env("INHERITED", "yes").env("SLURM_PROCID", "5").env("SLURM_JOB_ID", "12");
     let done = Job::of(&mut command).finish();
     assert_eq!(done.code(), Some(0), "{done:?}");
@@ -29,11 +29,11 @@ fn ranks_are_numbered_in_order_over_all_programs() {
 
 #[test]
 fn other_starters_variables_are_left_out() {
-    let names = "PMIX_RANK|PMI_FD|SLURM_PROCID|SLURM_JOB_ID|INHERITED|PMI_KVS_LOG_CEILING";
+    let names = "PMIX_RANK|PMI_JOBID|SLURM_PROCID|SLURM_JOB_ID|INHERITED|PMI_KVS_LOG_CEILING";
     let expected = ["INHERITED=yes SLURM_JOB_ID=12"];
     assert_eq!(environment(names, &["sh", "-c", PRINT]), expected);
-    let args = ["-log-ceiling", "1M", "-envlist", "PATH,PMI_FD", "sh", "-c", PRINT];
-    assert_eq!(environment(names, &args), ["PMI_FD=7 PMI_KVS_LOG_CEILING=1048576"]);
+    let args = ["-log-ceiling", "1M", "-envlist", "PATH,PMI_JOBID", "sh", "-c", PRINT];
+    assert_eq!(environment(names, &args), ["PMI_JOBID=7 PMI_KVS_LOG_CEILING=1048576"]);
     let args = ["-genvnone", "-env", "PATH", "/bin:/usr/bin", "sh", "-c", PRINT];
     assert_eq!(environment(names, &args), [""]);
 }

@@ -258,6 +258,11 @@ impl Board {
         Some(Delegate::new(self, lead))
     }
 
+    /// Has the last delegate given up, without another one having come since?
+    pub fn is_vacant(&self) -> bool {
+        self.turnstile().is_vacant()
+    }
+
     /// Does this slot look out for the dead while it waits? The first slots do, and a share of the others. The rest may
     /// wait without a limit (`Duration::MAX`), which is cheaper: some watcher will wake them.
     pub fn is_watch(&self, slot: &Slot) -> bool {

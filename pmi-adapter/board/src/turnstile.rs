@@ -88,6 +88,11 @@ impl<W32: Word<u32>, W64: Word<u64>> Turnstile<W32, W64> {
         (may && self.leader.replace(present, me)).then_some(Lead { holder: me })
     }
 
+    /// Has the last delegate given up, without another one having come since?
+    pub fn is_vacant(&self) -> bool {
+        self.leader.load(Acquire) == VACANT
+    }
+
     /// Opens `epoch`, unless it is open already, gives up the lead and wakes everybody.
     pub fn open(&self, lead: Lead, epoch: u32, kernel: &impl Kernel<W32>) {
         debug_assert_eq!(self.leader.load(Acquire), lead.holder);
@@ -135,7 +140,7 @@ impl<W32: Word<u32>, W64: Word<u64>> Turnstile<W32, W64> {
         match self {
             _ if self.opened() > epoch => Some(Wait::Opened),
             _ if self.failed.load(Acquire) != 0 => Some(Wait::Failed),
-            _ if self.leader.load(Acquire) == VACANT => Some(Wait::Vacant),
+            _ if self.is_vacant() => Some(Wait::Vacant),
             _ => None,
         }
     }

@@ -4,8 +4,11 @@
 //! been sent. To take them out at once would wake the client once more than needed, as it sleeps in `read` on the very
 //! socket that has become writable again (`unix_write_space` in the kernel wakes readers too): two context switches
 //! for nothing with every request, which is what every other server of this protocol pays.
+//!
+//! What stays in the queue is room that the client cannot write to, and each of its writes takes up far more than its
+//! bytes: a client that writes byte by byte fills its share with some 200. So nothing stays of a request that has not
+//! come in whole, and what was answered stays for a moment only ([`Client::let_go`]).
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -41,9 +44,6 @@ pub enum Sent {
 /// Bytes that may stay in the queue of a socket although they have been looked at, if the client has been answered.
 /// A client can have some 200 KiB under way.
 const HELD_MAX: usize = 2048;
-
-/// Bytes at which they are taken out even before the answer: somebody sends a long message.
-const HELD_LIMIT: usize = 16 * 1024;
 
 /// A connection.
 pub struct Client {
@@ -91,36 +91,44 @@ impl Client {
         }
     }
 
-    /// Reads what has come.
-    pub fn read(&mut self) -> io::Result<Heard> {
+    /// Reads what has come. A connection that cannot be read from has ended.
+    pub fn read(&mut self) -> Heard {
         let fd = self.socket.as_raw_fd();
         let room = self.connection.room();
         let size = room.len();
         let peek = if self.peeks { MsgFlags::MSG_PEEK } else { MsgFlags::empty() };
         self.more = false;
         match recv(fd, room, MsgFlags::MSG_DONTWAIT | peek) {
-            Ok(0) | Err(Errno::ECONNRESET) => Ok(Heard::End),
-            Ok(count) => {
-                self.more = count == size;
+            Ok(count) if count > 0 => {
+                self.more = count == size && self.peeks;
                 self.connection.advance(count);
                 if self.peeks {
                     self.held += count;
-                    self.take_out(HELD_LIMIT);
                 }
-                Ok(Heard::Something)
+                Heard::Something
             }
-            Err(Errno::EAGAIN) => Ok(Heard::Nothing),
+            Err(Errno::EAGAIN) => Heard::Nothing,
             Err(Errno::EINTR) => {
-                self.more = true;
-                Ok(Heard::Nothing)
+                self.more = self.peeks;
+                Heard::Nothing
             }
-            Err(errno) => Err(errno.into()),
+            _ => Heard::End,
         }
     }
 
-    /// Must [`read`](Self::read) be called again, because nothing else would tell of what is left?
+    /// May there be something to read of which no news will tell? Then it must be watched for anew.
     pub fn has_more(&self) -> bool {
-        self.more
+        self.more && !self.blocked
+    }
+
+    /// Is anything that has been looked at still in the queue?
+    pub fn holds(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Takes everything that has been looked at out of the queue.
+    pub fn let_go(&mut self) {
+        self.take_out(0);
     }
 
     /// Takes what has been looked at out of the queue if it is more than `limit`.

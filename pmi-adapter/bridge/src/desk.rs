@@ -1,5 +1,7 @@
 //! What is asked, and what is answered: the ranks' requests, without their sockets.
 
+mod attributes;
+
 use std::fmt::Display;
 
 use pmi_board::session::{Ensemble, Error, MemberId};
@@ -9,6 +11,7 @@ use pmi_wire::server::{Reply, Request, Ticket, write};
 
 use crate::plan::{Seat, Way};
 use crate::ring::Ring;
+use attributes::AttributeWait;
 
 /// PMI-2's name of the universe size.
 const UNIVERSE_SIZE: &[u8] = b"universeSize";
@@ -96,12 +99,6 @@ struct SeatState {
     rings: u32,
 }
 
-struct AttributeWait {
-    client: ClientId,
-    ticket: Ticket,
-    key: Vec<u8>,
-}
-
 /// The ranks and their job.
 pub struct Desk {
     ensemble: Ensemble,
@@ -184,11 +181,6 @@ impl Desk {
         self.seats[seat].rank
     }
 
-    /// Does anybody wait for a node attribute?
-    pub fn waits_for_attributes(&self) -> bool {
-        !self.attribute_waits.is_empty()
-    }
-
     /// Answers a request, now or later.
     pub fn handle(&mut self, visit: &mut Visit<'_>, ticket: Ticket, request: Request<'_>) -> Next {
         let Some(seat) = *visit.seat else { return self.introduce(visit, ticket, &request) };
@@ -263,7 +255,7 @@ impl Desk {
                 self.put_attribute(visit, seat, ticket, &key, &value);
             }
             Request::GetNodeAttribute { key, wait } => {
-                self.get_attribute(visit, ticket, &key, wait);
+                self.get_attribute(visit, seat, ticket, &key, wait);
             }
             Request::Finalize => self.finalize(visit, seat, member, ticket),
             Request::Abort { code, message, world } => {
@@ -413,48 +405,6 @@ impl Desk {
         }
     }
 
-    fn put_attribute(
-        &mut self,
-        visit: &mut Visit<'_>,
-        seat: usize,
-        ticket: Ticket,
-        key: &[u8],
-        value: &[u8],
-    ) {
-        let done = self.ensemble.put_attribute(key, value);
-        self.finish_put(visit, seat, ticket, key, done);
-        self.look_at_attributes();
-    }
-
-    fn get_attribute(&mut self, visit: &mut Visit<'_>, ticket: Ticket, key: &[u8], wait: bool) {
-        let out = &mut *visit.out;
-        let found =
-            self.ensemble.board().attribute(key, |value| write(ticket, &Reply::Value(value), out));
-        match found {
-            Some(()) => {}
-            None if wait => {
-                let wait = AttributeWait { client: visit.client, ticket, key: key.to_vec() };
-                self.attribute_waits.push(wait);
-            }
-            None => write(ticket, &Reply::NotFound { key }, out),
-        }
-    }
-
-    /// Answers those whose attribute has been put meanwhile.
-    pub fn look_at_attributes(&mut self) {
-        let Desk { ensemble, attribute_waits, late, .. } = self;
-        attribute_waits.retain(|AttributeWait { client, ticket, key }| {
-            let value = ensemble.board().attribute(key, <[u8]>::to_vec);
-            let waits = value.is_none();
-            late.extend(value.map(|value| Late {
-                client: *client,
-                ticket: *ticket,
-                answer: Answer::Value(value),
-            }));
-            waits
-        });
-    }
-
     fn finalize(&mut self, visit: &mut Visit<'_>, seat: usize, member: MemberId, ticket: Ticket) {
         self.seats[seat].stage = Stage::Gone;
         write(ticket, &Reply::Done, visit.out);
@@ -465,7 +415,9 @@ impl Desk {
     /// itself.
     fn abort(&mut self, seat: usize, member: MemberId, code: i32, message: &[u8]) {
         let text = String::from_utf8_lossy(message);
-        if let Some(report) = &mut self.report_abort {
+        // Clients whose call has failed because the job is over abort too: that is no reason for its end.
+        let over = self.ensemble.board().failure().is_some();
+        if let Some(report) = self.report_abort.as_mut().filter(|_| !over) {
             report(self.seats[seat].rank, code, &text);
         }
         self.ensemble.abort(member, code, &text);

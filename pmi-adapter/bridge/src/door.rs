@@ -1,19 +1,19 @@
 //! `PMI_PORT`: connections over TCP on loopback, from whoever shows a `PMI_ID` that we gave out.
 //!
 //! Any user of the host can connect. The `PMI_ID` is a random number of 31 bits, different for each rank, that only
-//! the rank's own environment holds; a wrong guess costs a pause of [`PAUSE`] for everybody. What this does not protect
+//! the rank's own environment holds; each wrong guess costs a pause of [`PAUSE`] for everybody. What this does not protect
 //! against: root, the user's own processes, and eavesdroppers with the right to read loopback traffic (root again). A
 //! stranger can keep ranks from connecting in time, but cannot read or write pairs.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::desk::ClientId;
 
-/// How long nobody is let in after a wrong `PMI_ID`: 2^31 guesses take seven years.
+/// How long nobody is let in for each wrong `PMI_ID`: 2^31 guesses take seven years.
 pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection may take to show its `PMI_ID`. Clients do so at once.
@@ -53,8 +53,17 @@ impl Door {
         if self.is_closed() {
             return None;
         }
-        // A connection that was given up before we came is none; too many open files pass by.
-        let (socket, _) = self.listener.accept().ok()?;
+        let socket = match self.listener.accept() {
+            Ok((socket, _)) => socket,
+            // A connection that was given up before we came is none.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => return None,
+            Err(_) => {
+                // Too many open files: that passes by, and until then the listener would wake us all the time.
+                self.close_for(PAUSE);
+                return None;
+            }
+        };
         // Requests are small, and each waits for its answer.
         socket.set_nodelay(true).ok()?;
         Some(socket.into())
@@ -77,8 +86,15 @@ impl Door {
     }
 
     /// Somebody has shown a wrong `PMI_ID`.
+    ///
+    /// Pauses add up: who has many connections guesses no faster than who has one.
     pub fn distrust(&mut self) {
-        self.closed_until = Some(Instant::now() + PAUSE);
+        self.close_for(PAUSE);
+    }
+
+    fn close_for(&mut self, pause: Duration) {
+        let now = Instant::now();
+        self.closed_until = Some(self.closed_until.unwrap_or(now).max(now) + pause);
     }
 
     /// The connections that have taken too long to say who they are.

@@ -3,20 +3,20 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::plan::{Boss, Plan, Way};
+use crate::plan::{Plan, Way, Word};
 use crate::poller::{Interest, Poller};
 
 const BOSS: u64 = 0;
 const DOOR: u64 = 1;
 const SEATS: u64 = 2;
 
-/// Waits until a rank says its first word; false if the boss has ended before.
-pub fn somebody_speaks(plan: &Plan) -> io::Result<bool> {
+/// Waits until a rank says its first word. Returns the ranks whose processes have ended by then, of which the last may
+/// have spoken before; `None` if the boss has ended.
+pub fn somebody_speaks(plan: &Plan) -> io::Result<Option<Vec<u32>>> {
     let mut poller = Poller::new()?;
-    poller.add(boss(plan), BOSS, Interest::Read)?;
+    poller.add(&plan.boss, BOSS, Interest::Read)?;
     if let Some(listener) = &plan.listener {
         poller.add(listener, DOOR, Interest::Read)?;
     }
@@ -25,41 +25,26 @@ pub fn somebody_speaks(plan: &Plan) -> io::Result<bool> {
             poller.add(socket, token, Interest::Read)?;
         }
     }
-    let mut ready = Vec::new();
+    let (mut ready, mut ended) = (Vec::new(), Vec::new());
     loop {
         poller.wait(None, &mut ready)?;
         let mut over = false;
         for token in &ready {
             match *token {
-                BOSS => over = boss_has_ended(plan),
-                DOOR => return Ok(true),
+                BOSS => match plan.boss.hear() {
+                    Word::Ended(ranks) => ended.extend(ranks),
+                    Word::Over => over = true,
+                },
+                DOOR => return Ok(Some(ended)),
                 seat => match &plan.seats[(seat - SEATS) as usize].way {
                     Way::Socket(socket) if peek(socket) == Ok(0) => poller.remove(socket, seat),
-                    _ => return Ok(true),
+                    _ => return Ok(Some(ended)),
                 },
             }
         }
         if over {
-            return Ok(false);
+            return Ok(None);
         }
-    }
-}
-
-fn boss(plan: &Plan) -> &std::os::fd::OwnedFd {
-    match &plan.boss {
-        Boss::Launcher(control) => control,
-        Boss::Program { pidfd, .. } => pidfd,
-    }
-}
-
-/// A launcher that tells of processes that have ended says nothing new: none of them has joined.
-fn boss_has_ended(plan: &Plan) -> bool {
-    let Boss::Launcher(control) = &plan.boss else { return true };
-    let mut bytes = [0; 1024];
-    match recv(control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-        Ok(0) => true,
-        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => false,
-        Err(_) => true,
     }
 }
 

@@ -1,8 +1,10 @@
 //! For whom a bridge speaks, and what it knows without asking.
 
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::Pid;
 use pmi_board::session::Config;
 
@@ -27,16 +29,12 @@ pub struct Plan {
 impl Plan {
     /// The descriptors that the bridge needs.
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
-        let boss = match &self.boss {
-            Boss::Launcher(control) => control,
-            Boss::Program { pidfd, .. } => pidfd,
-        };
         let sockets = self.seats.iter().filter_map(|seat| match &seat.way {
             Way::Socket(socket) => Some(socket.as_raw_fd()),
             Way::Id(_) => None,
         });
         let listener = self.listener.iter().map(AsRawFd::as_raw_fd);
-        sockets.chain(listener).chain([boss.as_raw_fd()])
+        sockets.chain(listener).chain([self.boss.as_fd().as_raw_fd()])
     }
 }
 
@@ -71,6 +69,43 @@ pub enum Boss {
         /// The process whose standard error becomes ours when it first speaks to us; `None`: ours is the right one.
         stderr_of: Option<Pid>,
     },
+}
+
+/// What a boss says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The processes of these ranks have ended; of none, if it was nothing.
+    Ended(Vec<u32>),
+    /// There is nobody left to serve.
+    Over,
+}
+
+/// Ranks that a launcher tells of in one message.
+pub const MESSAGE_RANKS: usize = 256;
+
+impl Boss {
+    /// Takes the next word of a boss that has something to say.
+    pub fn hear(&self) -> Word {
+        let Boss::Launcher(control) = self else { return Word::Over };
+        let mut bytes = [0; MESSAGE_RANKS * size_of::<u32>()];
+        match recv(control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(count) if count > 0 => {
+                let (ranks, _) = bytes[..count].as_chunks();
+                Word::Ended(ranks.iter().map(|rank| u32::from_le_bytes(*rank)).collect())
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Word::Ended(Vec::new()),
+            _ => Word::Over,
+        }
+    }
+}
+
+impl AsFd for Boss {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Boss::Launcher(control) => control.as_fd(),
+            Boss::Program { pidfd, .. } => pidfd.as_fd(),
+        }
+    }
 }
 
 /// What a bridge tells its launcher, one message each.

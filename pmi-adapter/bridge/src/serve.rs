@@ -5,10 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::SigSet;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, dup2_stderr};
 use pmi_board::Wait;
 use pmi_board::session::{Ensemble, Error};
@@ -19,7 +18,7 @@ use crate::door::Door;
 use crate::ending::Ending;
 use crate::idle::somebody_speaks;
 use crate::layout::{Layout, each_alone};
-use crate::plan::{Boss, Notice, Plan, Way};
+use crate::plan::{Boss, Notice, Plan, Way, Word};
 use crate::poller::{Interest, Poller};
 use crate::sys;
 use crate::waiter::Waiter;
@@ -42,6 +41,10 @@ const SLEEP: Duration = Duration::from_secs(1);
 
 /// Between two looks at the health of the peers by those who wait for a node attribute.
 const PATROL: Duration = Duration::from_millis(500);
+
+/// How long requests that were looked at may stay in the sockets: long enough for thousands, and short enough for a
+/// client that cannot write on because of them.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// Runs a bridge in a process of its own until its boss has ended, and returns its exit code.
 pub fn run(plan: Plan) -> i32 {
@@ -69,22 +72,22 @@ pub fn run(plan: Plan) -> i32 {
 fn live(mut plan: Plan) -> io::Result<()> {
     let agreement = plan.layout.take().map(Layout::begin).transpose()?;
     let mut early = watch_board(&plan);
-    if !somebody_speaks(&plan)? {
+    let Some(ended) = somebody_speaks(&plan)? else {
         // The program had no need of us; but it may have joined by itself, and died.
         early.iter_mut().for_each(Ensemble::report_lost);
         return Ok(());
-    }
+    };
     if let Boss::Program { stderr_of: Some(program), .. } = plan.boss {
         adopt_stderr(program);
     }
-    let mapping = match (agreement, &plan.boss) {
-        (Some(agreement), Boss::Program { pidfd, .. }) => match agreement.wait(pidfd.as_fd())? {
-            Some(mapping) => mapping,
-            None => return Ok(()),
-        },
-        _ => plain_mapping(&plan),
+    let mapping = match agreement {
+        Some(agreement) => agreement.wait(plan.boss.as_fd())?,
+        None => Some(plain_mapping(&plan)),
     };
-    Bridge::open(plan, early, mapping)?.live()
+    let Some(mapping) = mapping else { return Ok(()) };
+    let mut bridge = Bridge::open(plan, early, mapping)?;
+    bridge.ranks_ended(&ended);
+    bridge.live()
 }
 
 /// All ranks on this node if that is known, else each on a node of its own, which is slower and never wrong.
@@ -135,6 +138,8 @@ struct Bridge {
     told: String,
     /// When to look for dead peers of those who wait for a node attribute.
     patrol: Instant,
+    /// When to let go of what clients have in their sockets, if they have anything.
+    hold: Option<Instant>,
     over: bool,
 }
 
@@ -166,6 +171,7 @@ impl Bridge {
             attributes: Waiter::new()?,
             told: String::new(),
             patrol: Instant::now(),
+            hold: None,
             over: false,
         };
         bridge.watch_all()?;
@@ -180,11 +186,7 @@ impl Bridge {
     }
 
     fn watch_all(&mut self) -> io::Result<()> {
-        let boss = match &self.boss {
-            Boss::Launcher(control) => control,
-            Boss::Program { pidfd, .. } => pidfd,
-        };
-        self.poller.add(boss, token::BOSS, Interest::Read)?;
+        self.poller.add(&self.boss, token::BOSS, Interest::Read)?;
         self.poller.add(self.desk.ensemble().socket(), token::SERVER, Interest::Read)?;
         self.poller.add(&self.barrier, token::BARRIER, Interest::Read)?;
         self.poller.add(&self.attributes, token::ATTRIBUTES, Interest::Read)
@@ -203,8 +205,8 @@ impl Bridge {
             }
             // Gets and puts move nothing, and are most of all requests.
             if stirred | self.desk.take_stirred() {
-                self.advance();
                 self.expire();
+                self.advance();
             }
         }
         Ok(())
@@ -213,7 +215,7 @@ impl Bridge {
     fn handle(&mut self, token: u64) -> io::Result<()> {
         match token {
             token::SERVER => {}
-            token::BOSS => self.hear_boss()?,
+            token::BOSS => self.hear_boss(),
             token::DOOR => self.open_door()?,
             token::BARRIER => self.barrier.woken(),
             token::ATTRIBUTES => {
@@ -229,18 +231,21 @@ impl Bridge {
         let door = self.door.as_ref().and_then(Door::deadline);
         let ensemble = self.desk.ensemble().deadline();
         let patrol = self.desk.waits_for_attributes().then_some(self.patrol);
-        [door, ensemble, patrol, self.ending.deadline()].into_iter().flatten().min()
+        [door, ensemble, patrol, self.hold, self.ending.deadline()].into_iter().flatten().min()
     }
 
     fn expire(&mut self) {
         if let Boss::Program { pidfd, .. } = &self.boss {
             self.ending.step(pidfd.as_fd());
         }
-        // Who waits for a node attribute waits for a living rank.
         let now = Instant::now();
         if self.desk.waits_for_attributes() && self.patrol <= now {
             self.patrol = now + PATROL;
-            self.desk.ensemble().report_lost();
+            self.desk.give_up_attributes();
+        }
+        if self.hold.is_some_and(|due| due <= now) {
+            self.hold = None;
+            self.clients.iter_mut().flatten().for_each(Client::let_go);
         }
         let overdue = self.door.as_ref().map(Door::overdue).unwrap_or_default();
         overdue.into_iter().for_each(|client| self.close(client));
@@ -329,14 +334,15 @@ impl Bridge {
             self.flush(client);
             return Ok(());
         }
-        match slot.read()? {
+        match slot.read() {
             Heard::Nothing => {}
             Heard::End => self.close(client),
             Heard::Something => self.answer(client),
         }
-        match self.clients[client].as_ref().is_some_and(|slot| slot.has_more() && !slot.blocked) {
-            true => self.on_client(client),
-            false => Ok(()),
+        // Others come first; to watch for it anew brings what is left to notice.
+        match self.clients[client].as_ref().filter(|slot| slot.has_more()) {
+            Some(slot) => self.poller.modify(slot, token::CLIENTS + client as u64, slot.interest()),
+            None => Ok(()),
         }
     }
 
@@ -346,6 +352,12 @@ impl Bridge {
         let next = self.answer_all(client, &mut slot);
         if let Some(seat) = slot.seat {
             self.own[seat] = Some(client);
+        }
+        if slot.connection.is_amid() {
+            slot.let_go();
+        }
+        if slot.holds() {
+            self.hold.get_or_insert_with(|| Instant::now() + HOLD);
         }
         let stranger = slot.seat.is_none();
         self.clients[client] = Some(slot);
@@ -439,28 +451,21 @@ impl Bridge {
     }
 
     /// Hears which processes have ended.
-    fn hear_boss(&mut self) -> io::Result<()> {
-        let Boss::Launcher(control) = &self.boss else {
-            self.rank_ended(0);
-            self.over = true;
-            return Ok(());
-        };
-        let mut bytes = [0; 1024];
-        let count = match recv(control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
-            Err(_) | Ok(0) => {
+    fn hear_boss(&mut self) {
+        match self.boss.hear() {
+            Word::Ended(ranks) => self.ranks_ended(&ranks),
+            Word::Over => {
+                if let Boss::Program { .. } = self.boss {
+                    self.rank_ended(0);
+                }
                 self.over = true;
-                return Ok(());
-            }
-            Ok(count) => count,
-        };
-        for rank in bytes[..count].chunks_exact(4) {
-            let rank = u32::from_le_bytes([rank[0], rank[1], rank[2], rank[3]]);
-            if let Some(seat) = self.desk.seat(rank) {
-                self.rank_ended(seat);
             }
         }
-        Ok(())
+    }
+
+    fn ranks_ended(&mut self, ranks: &[u32]) {
+        let seats: Vec<_> = ranks.iter().filter_map(|rank| self.desk.seat(*rank)).collect();
+        seats.into_iter().for_each(|seat| self.rank_ended(seat));
     }
 
     /// Takes the last requests of a process that has ended, then counts it among the lost if it has not left.
@@ -482,11 +487,11 @@ impl Bridge {
     fn on_client_is_open(&mut self, client: ClientId) -> bool {
         let Some(slot) = self.clients[client].as_mut() else { return false };
         match slot.read() {
-            Ok(Heard::Something) => {
+            Heard::Something => {
                 self.answer(client);
                 true
             }
-            _ => false,
+            Heard::Nothing | Heard::End => false,
         }
     }
 }

@@ -130,6 +130,19 @@ pub fn inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Runs `act` while the kernel keeps the exit status of children for their parent, as it does not if the starter has set
+/// SIGCHLD to be ignored.
+pub fn with_children_kept<R>(act: impl FnOnce() -> R) -> R {
+    // SAFETY: neither the default nor what the starter has left is a handler in this program.
+    let before = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+    let result = act();
+    if let Ok(before) = before {
+        // SAFETY: as above. It cannot fail for this signal.
+        let _ = unsafe { signal(Signal::SIGCHLD, before) };
+    }
+    result
+}
+
 /// Undoes what Rust does to SIGPIPE: programs expect the default.
 pub fn default_sigpipe() {
     // SAFETY: the default is no handler of ours. It cannot fail for this signal.

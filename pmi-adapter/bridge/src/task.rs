@@ -174,7 +174,7 @@ fn serve(
         listener,
         boss: Boss::Program { pidfd, stderr_of: service.apart.then_some(service.program) },
     };
-    start_helper(plan, service.apart).map_err(failed)?;
+    sys::with_children_kept(|| start_helper(plan, service.apart)).map_err(failed)?;
     Ok(served)
 }
 

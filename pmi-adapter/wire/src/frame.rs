@@ -48,6 +48,11 @@ impl Frames {
         &self.buffer.unused()[range]
     }
 
+    /// Is there more than the message that was given last?
+    pub(crate) fn is_amid(&self) -> bool {
+        self.buffer.unused().len() > self.held
+    }
+
     /// Bytes of memory that are in use for what comes in.
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()

@@ -121,10 +121,19 @@ impl Ensemble {
         self.node().attribute(name, read)
     }
 
-    /// Is there any sense in this rank's waiting for an attribute? To be asked again and again while it does, four times
-    /// a second, say. An error if the job is over, a rank of this node has died (then it may take two seconds to tell
-    /// the server), or nobody is left who could put one.
-    pub fn attribute_outlook(&self, member: MemberId) -> Result<(), Error> {
-        self.node().attribute_outlook(self.slot(member))
+    /// Is there any sense in this rank's waiting for an attribute, as it does since `since`? To be asked again and again
+    /// while it does, four times a second, say. An error if the job is over, a rank of this node has died (then it may
+    /// take two seconds to tell the server), nobody is left who could put one, or `PMI_TIMEOUT` has passed.
+    pub fn attribute_outlook(
+        &self,
+        member: MemberId,
+        name: &[u8],
+        since: Instant,
+    ) -> Result<(), Error> {
+        self.node().attribute_outlook(self.slot(member))?;
+        match self.node().config.timeout {
+            Some(limit) => remaining(since, limit, name).map(drop),
+            None => Ok(()),
+        }
     }
 }

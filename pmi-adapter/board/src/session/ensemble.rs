@@ -239,9 +239,10 @@ impl Ensemble {
 
     /// The rank's process has ended without leaving: marks it as dead, for all on the board to see.
     pub fn lose(&mut self, member: MemberId) {
-        self.node.board.declare_dead(&self.seats[member.0].slot);
-        // It may be the one in whose name this process leads: then another one shall.
+        // It may be the one in whose name this process leads: then another one shall. Before it is dead, or a peer
+        // might have taken the lead already.
         self.leading = None;
+        self.node.board.declare_dead(&self.seats[member.0].slot);
         self.waiting.retain(|other| *other != member);
         self.entering.retain(|(other, _)| *other != member);
     }
@@ -354,6 +355,8 @@ impl Ensemble {
             standing.patience = now + PATIENCE_LATER;
             standing.lead = true;
         }
+        // Whoever has given up, a split barrier's dispatcher for one, has woken one sleeper, which may be ours.
+        standing.lead |= self.node.board.is_vacant();
         standing.lead && self.ahead.is_none()
     }
 

@@ -46,6 +46,11 @@ impl Connection {
         self.frames.advance(n);
     }
 
+    /// Has a request come in partly?
+    pub fn is_amid(&self) -> bool {
+        self.frames.is_amid()
+    }
+
     /// Bytes of memory that are in use for what comes in.
     pub fn capacity(&self) -> usize {
         self.frames.capacity()
