@@ -1,5 +1,7 @@
 //! How a step of pmi-srun ends: as srun says, within seconds, for a reason that names the rank, and with nothing left.
 
+use std::path::Path;
+
 use nix::sys::signal::Signal;
 use pmi_tests::slurm::{ALICE, BOB, CAROL, DAVE, User};
 use pmi_tests::{Job, Running, Slurm, binary, c_program, until};
@@ -52,6 +54,21 @@ fn ended_by(user: User, signal: Signal) {
     job.signal(job.process_named("srun"), signal);
     job.finish().assert_failure();
     Slurm::shared_of_four().assert_nothing_left(user);
+}
+
+#[test]
+fn sigterm_ends_the_step() {
+    ended_by(BOB, Signal::SIGTERM);
+}
+
+#[test]
+fn scancel_ends_the_step() {
+    let job = trouble(CAROL, "wait").start();
+    joined(&job);
+    let cancel = Slurm::shared_of_four().login_as(CAROL, Path::new("scancel"));
+    cancel.args(["--user", CAROL.name]).run().assert_success();
+    job.finish().assert_failure();
+    Slurm::shared_of_four().assert_nothing_left(CAROL);
 }
 
 #[test]

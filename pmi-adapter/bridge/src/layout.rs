@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_mapping_that_no_client_could_read_is_given_up() {
-        let odd: Vec<u32> = (0..4096).map(|rank| rank * 7919 % 61).collect();
+        let odd: Vec<u32> =
+            (0..4096u32).map(|rank| (rank.wrapping_mul(2654435761) >> 20) % 61).collect();
         assert_eq!(of(&odd), each_alone(4096));
     }
 }
