@@ -41,9 +41,16 @@ fn our_library_whatever_srun_exports() {
     }
 }
 
+/// Between hosts Debian's MPICH 4.0.2 hangs in MPI_Finalize more often than not, also under Slurm's own mpi/pmi2: some
+/// ranks wait in UCX for others that are in PMI's barrier already.
 #[test]
-fn mpich_4_on_four_nodes() {
-    hello(Mpi::Mpich4, &["--nodes=4", "--ntasks=8", "--ntasks-per-node=2"], 8, 2);
+fn mpich_4_on_one_node() {
+    hello(Mpi::Mpich4, &["--nodes=1", "--ntasks=4"], 4, 4);
+}
+
+#[test]
+fn mpich_5_on_four_nodes() {
+    hello(Mpi::Mpich5, &["--nodes=4", "--ntasks=8", "--ntasks-per-node=2"], 8, 2);
 }
 
 #[test]
