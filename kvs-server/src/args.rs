@@ -22,12 +22,16 @@ pub struct Args {
     #[arg(long, value_name = "NAME", required_unless_present = "man")]
     pub job: Option<String>,
 
-    /// Number of ranks of the job
-    #[arg(long, value_name = "N", required_unless_present = "man")]
+    /// Number of ranks of the job; without it, the first rank that joins tells it, and all others must agree
+    #[arg(long, value_name = "N")]
     pub size: Option<u32>,
 
+    /// A further process group, of the size that its first rank tells; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub group: Vec<String>,
+
     /// A pair that every rank sees from the start; may be given several times
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_put)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_put, requires = "size")]
     pub put: Vec<(String, String)>,
 
     /// Most bytes that the job's log may have
@@ -78,7 +82,9 @@ mod tests {
         Args::command().debug_assert();
         let args = Args::parse_from(["x", "--job", "j", "--size", "2", "--put", "a=b=c"]);
         assert_eq!(args.put, [("a".to_owned(), "b=c".to_owned())]);
-        assert!(Args::try_parse_from(["x", "--job", "j"]).is_err());
+        assert_eq!(Args::parse_from(["x", "--job", "j"]).size, None);
+        assert!(Args::try_parse_from(["x", "--size", "2"]).is_err());
+        assert!(Args::try_parse_from(["x", "--job", "j", "--put", "a=b"]).is_err());
         assert!(Args::try_parse_from(["x", "--man"]).is_ok());
     }
 }

@@ -57,7 +57,7 @@ fn serve(args: Args) -> io::Result<bool> {
         None => Channel::StandardOutput,
     };
     let secret = secret()?;
-    let (job, size) = (args.job.clone().unwrap_or_default(), args.size.unwrap_or_default());
+    let (job, size) = (args.job.clone().unwrap_or_default(), args.size);
     let env_file =
         args.env_file.clone().map(|path| EnvFile::write(path, &job, size, &secret, &addresses));
     let _env_file = env_file.transpose()?;
@@ -66,7 +66,11 @@ fn serve(args: Args) -> io::Result<bool> {
     let signals = catch_signals()?;
     let parts = Parts { server, logs, udp: Udp::new(sockets), channel, signals, ceiling };
     let mut service = Service::new(parts)?;
-    service.add_group(GroupSpec { name: job, size, ceiling }, &args.put)?;
+    match size {
+        Some(size) => service.add_group(GroupSpec { name: job, size, ceiling }, &args.put)?,
+        None => service.expect_group(&job)?,
+    }
+    args.group.iter().try_for_each(|group| service.expect_group(group))?;
     service.run(addresses)
 }
 
@@ -125,14 +129,15 @@ impl EnvFile {
     fn write(
         path: PathBuf,
         job: &str,
-        size: u32,
+        size: Option<u32>,
         secret: &Secret,
         addresses: &[String],
     ) -> io::Result<Self> {
         let mut file = create(&path)?;
         let file_of = EnvFile(path);
         let (addresses, secret) = (addresses.join(","), secret.to_hex());
-        writeln!(file, "export PMI_SIZE={size} PMI_KVS_JOB={job}")?;
+        let size = size.map_or(String::new(), |size| format!("PMI_SIZE={size} "));
+        writeln!(file, "export {size}PMI_KVS_JOB={job}")?;
         writeln!(file, "export PMI_KVS_SERVER={addresses} PMI_KVS_SECRET={secret}")?;
         Ok(file_of)
     }

@@ -104,6 +104,17 @@ impl Service {
         self.server.add_group(region, spec, puts).map_err(io::Error::other)
     }
 
+    /// Expects a group whose size its first rank tells, unless an earlier incarnation has left it.
+    pub fn expect_group(&mut self, name: &str) -> io::Result<()> {
+        if self.server.has_group(name) {
+            return Ok(());
+        }
+        let spec = GroupSpec { name: name.to_owned(), size: 1, ceiling: self.ceiling };
+        server::check(&spec, &[]).map_err(io::Error::other)?;
+        let region = self.logs.add(self.ceiling)?;
+        self.server.expect_group(region, name, self.ceiling).map_err(io::Error::other)
+    }
+
     /// Tells the launcher where the server answers, then serves until it is told to end. True if all is well.
     pub fn run(mut self, addresses: Vec<String>) -> io::Result<bool> {
         let incarnation = self.logs.incarnation();

@@ -58,9 +58,11 @@ fn an_installation_works_and_can_be_removed() {
     install(&prefix, &[]);
     for file in [
         "bin/pmi-ssh",
+        "bin/pmi-srun",
         "bin/pmi-exec",
         "bin/pmi-info",
         "bin/pmi-kvs-server",
+        "libexec/pmi-task-prolog",
         "lib/libpmi.so",
         "lib/libpmi2.so",
         "include/pmi.h",
@@ -68,6 +70,7 @@ fn an_installation_works_and_can_be_removed() {
         "share/man/man1/pmi-exec.1",
         "share/man/man1/pmi-info.1",
         "share/man/man1/pmi-ssh.1",
+        "share/man/man1/pmi-srun.1",
         "share/man/man7/libpmi2.7",
     ] {
         assert!(prefix.join(file).exists(), "{file} is missing among {:?}", files_below(&prefix));

@@ -45,7 +45,7 @@ fn signals_reach_the_program_and_the_helper_goes_with_it() {
         .args([
             "bash",
             "-c",
-            "printf %s $$ >$0/rank-0; trap 'exit 7' TERM; while :; do read -t 1 <> <(:); done",
+            "trap 'exit 7' TERM; printf %s $$ >$0/rank-0; while :; do read -t 1 <> <(:); done",
         ])
         .arg_directory()
         .start();

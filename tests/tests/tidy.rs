@@ -199,12 +199,16 @@ fn flags_of_man(text: &str) -> BTreeSet<String> {
 }
 
 fn assert_flags_documented(program: &str) {
-    let flags = flags_of_help(&ask(program, "--help"));
+    assert_documented(program, "--help", "--man");
+}
+
+fn assert_documented(program: &str, help: &str, man: &str) {
+    let flags = flags_of_help(&ask(program, help));
     assert!(
         flags.iter().any(|flag| flag.ends_with("-help")),
         "{program} --help lists its flags: {flags:?}"
     );
-    let man = flags_of_man(&ask(program, "--man"));
+    let man = flags_of_man(&ask(program, man));
     let missing = flags.into_iter().filter(|flag| !man.contains(flag));
     assert_none(
         &format!("flags of {program} that its manual page does not have"),
@@ -215,6 +219,11 @@ fn assert_flags_documented(program: &str) {
 #[test]
 fn every_flag_of_the_launcher_is_in_its_manual_page() {
     assert_flags_documented("pmi-ssh");
+}
+
+#[test]
+fn every_flag_of_the_wrapper_of_srun_is_in_its_manual_page() {
+    assert_documented("pmi-srun", "--pmi-help", "--pmi-man");
 }
 
 #[test]

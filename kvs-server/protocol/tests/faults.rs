@@ -39,6 +39,35 @@ fn a_node_with_another_size_or_rank_is_turned_away_and_the_others_go_on() {
 }
 
 #[test]
+fn the_first_node_of_a_group_of_unknown_size_tells_it_and_another_size_is_refused() {
+    let mut bench = Bench::expecting(2);
+    let mut up = bench.barrier(1, &[0, 1], 1, &[]);
+    let early = up.say(0);
+    assert!(bench.serve(Address(1), &early[0]).is_empty());
+    let mut first = bench.joining(1, &[0, 1]);
+    bench.run(&mut [&mut first], 1);
+    assert!(first.mark().is_some());
+    bench.spec.size = 3;
+    let mut wrong = bench.joining(9, &[0]);
+    bench.run(&mut [&mut wrong], 9);
+    assert!(wrong.fault().is_some_and(|(_, refused, text)| refused && text.contains("size is 3")));
+    bench.spec.size = 2;
+    bench.restart();
+    let mut node = bench.barrier(1, &[0, 1], 1, &[]);
+    bench.run(&mut [&mut node], 1);
+    assert!(node.mark().is_some());
+}
+
+#[test]
+fn a_rank_that_fails_before_its_group_is_open_ends_it() {
+    let mut bench = Bench::expecting(1);
+    assert!(bench.server.fail(0, "job", 0, (7, "died"), &mut Default::default()));
+    let mut node = bench.joining(1, &[0]);
+    bench.run(&mut [&mut node], 1);
+    assert_eq!(node.fault().map(|(code, ..)| code), Some(7));
+}
+
+#[test]
 fn a_late_node_is_turned_away_but_an_old_hello_of_a_known_one_is_ignored() {
     let mut bench = Bench::new(1);
     let mut node = bench.joining(1, &[0]);

@@ -113,9 +113,13 @@ impl Host {
         for hosted in &self.groups {
             let bytes = hosted.kept.borrow().clone();
             let memory = Memory { bytes, kept: hosted.kept.clone(), fuse: self.fuse.clone() };
-            server
-                .add_group(memory, hosted.plan.spec.clone(), &hosted.plan.first)
-                .map_err(|error| Violation(format!("the server cannot start: {error}")))?;
+            let (spec, first) = (&hosted.plan.spec, &hosted.plan.first);
+            // A launcher that does not know the size has nothing to put either.
+            let opened = match first.is_empty() && hosted.kept.borrow().is_empty() {
+                true => server.expect_group(memory, &spec.name, spec.ceiling),
+                false => server.add_group(memory, spec.clone(), first),
+            };
+            opened.map_err(|error| Violation(format!("the server cannot start: {error}")))?;
             if let Some((rank, code, text)) = &hosted.told {
                 let reason = (*code, text.as_str());
                 server.fail(now, &hosted.plan.spec.name, *rank, reason, &mut Outbox::default());

@@ -59,8 +59,13 @@ pub enum Error {
         /// What the system said.
         reason: io::Error,
     },
-    /// `pmi-kvs-server` is not installed where we look.
-    ServerNotFound(Vec<PathBuf>),
+    /// A program of ours is not installed where we look.
+    CompanionNotFound {
+        /// Its name.
+        name: &'static str,
+        /// Where we have looked.
+        places: Vec<PathBuf>,
+    },
     /// The system refused something that no job can do without.
     System {
         /// What we wanted.
@@ -110,11 +115,11 @@ impl fmt::Display for Error {
                 f,
                 "cannot bind the key-value server to {address}: {reason}; give another -bind or -port-range"
             ),
-            Error::ServerNotFound(places) => {
+            Error::CompanionNotFound { name, places } => {
                 let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
                 write!(
                     f,
-                    "pmi-kvs-server not found (looked for {}, and in PATH); install it beside this program",
+                    "{name} not found (looked for {}, and in PATH); install it beside this program",
                     places.join(", ")
                 )
             }

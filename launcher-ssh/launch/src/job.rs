@@ -179,7 +179,8 @@ impl Plan {
         let order = Order {
             program: &self.server,
             job: &self.contract.job,
-            size: spec.size(),
+            size: Some(spec.size()),
+            groups: &[],
             secret: &self.contract.secret,
             log_ceiling: spec.log_ceiling,
             puts: &[(PROCESS_MAPPING_KEY.to_owned(), format_mapping(&nodes))],

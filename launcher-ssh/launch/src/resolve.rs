@@ -132,14 +132,18 @@ impl Installation {
         Installation { directory: directory.into() }
     }
 
-    /// The key-value server: beside us, in `../libexec`, or in `PATH`.
+    /// The key-value server.
     pub fn server(&self) -> Result<PathBuf, Error> {
-        let name = "pmi-kvs-server";
+        self.companion("pmi-kvs-server")
+    }
+
+    /// Another program of ours: beside us, in `../libexec`, or in `PATH`.
+    pub fn companion(&self, name: &'static str) -> Result<PathBuf, Error> {
         let places = vec![self.directory.join(name), self.directory.join("../libexec").join(name)];
         let near = places.iter().find(|place| obstacle(place).is_none()).cloned();
         let path = std::env::var_os("PATH");
         near.or_else(|| search(OsStr::new(name), None, path.as_deref()?).ok())
-            .ok_or(Error::ServerNotFound(places))
+            .ok_or(Error::CompanionNotFound { name, places })
     }
 
     /// Our `libpmi.so`.

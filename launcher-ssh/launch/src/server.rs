@@ -38,8 +38,10 @@ pub struct Order<'a> {
     pub program: &'a Path,
     /// The job's name.
     pub job: &'a str,
-    /// The job's size.
-    pub size: u32,
+    /// The job's size; `None`: its first rank tells it.
+    pub size: Option<u32>,
+    /// Further groups, of the size that their first rank tells.
+    pub groups: &'a [String],
     /// The job's key: 64 hex digits.
     pub secret: &'a str,
     /// Ceiling of the log in bytes.
@@ -67,6 +69,7 @@ pub struct Server {
     null: OwnedFd,
     process: Option<(Pid, Endpoint)>,
     was_ready: bool,
+    hung_up: bool,
     crashes: VecDeque<Instant>,
     /// What a server that takes over has to be told again.
     history: Vec<Command>,
@@ -117,6 +120,7 @@ impl Server {
             null,
             process: None,
             was_ready: false,
+            hung_up: false,
             crashes: VecDeque::new(),
             history: Vec::new(),
         };
@@ -146,6 +150,7 @@ impl Server {
         let mut endpoint = Endpoint::new(ours)?;
         self.history.iter().for_each(|command| endpoint.send(command));
         self.process = Some((pid, endpoint));
+        self.hung_up = false;
         Ok(())
     }
 
@@ -156,7 +161,8 @@ impl Server {
 
     /// The control channel, to be watched.
     pub fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.process.as_ref().map(|(_, endpoint)| endpoint.as_fd())
+        let process = self.process.as_ref().filter(|_| !self.hung_up);
+        process.map(|(_, endpoint)| endpoint.as_fd())
     }
 
     /// Is there something that could not be sent yet?
@@ -230,6 +236,11 @@ impl Server {
         self.process = None;
     }
 
+    /// The channel has ended: there is nothing more to watch until another server has taken over.
+    pub fn hang_up(&mut self) {
+        self.hung_up = true;
+    }
+
     /// Kills a server that does not end.
     pub fn kill(&self) {
         if let Some(pid) = self.pid() {
@@ -243,7 +254,10 @@ fn arguments(order: &Order, socket: &UdpSocket, log: &OwnedFd) -> Result<Vec<CSt
     let mut args = vec!["pmi-kvs-server".to_owned()];
     let mut add = |name: &str, value: String| args.extend([name.to_owned(), value]);
     add("--job", order.job.to_owned());
-    add("--size", order.size.to_string());
+    if let Some(size) = order.size {
+        add("--size", size.to_string());
+    }
+    order.groups.iter().for_each(|group| add("--group", group.clone()));
     add("--socket-fd", socket.as_raw_fd().to_string());
     add("--log-fd", log.as_raw_fd().to_string());
     add("--log-ceiling", order.log_ceiling.to_string());

@@ -104,7 +104,8 @@ pub struct Desk {
     ensemble: Ensemble,
     size: u32,
     universe_size: u32,
-    one_node: bool,
+    /// `PMI_process_mapping`, where nobody has provided one.
+    mapping: String,
     seats: Vec<SeatState>,
     /// The seat of each member, in the order of joining.
     seat_of: Vec<usize>,
@@ -118,13 +119,13 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk for these seats of a job of `size` ranks; `one_node` says that all of them are on this node.
+    /// A desk for these seats of a job of `size` ranks.
     pub fn new(
         ensemble: Ensemble,
         seats: &[Seat],
         size: u32,
         universe_size: u32,
-        one_node: bool,
+        mapping: String,
     ) -> Desk {
         let seats = seats.iter().map(|seat| SeatState {
             rank: seat.rank,
@@ -139,7 +140,7 @@ impl Desk {
             ensemble,
             size,
             universe_size,
-            one_node,
+            mapping,
             seats: seats.collect(),
             seat_of: Vec::new(),
             attribute_waits: Vec::new(),
@@ -368,18 +369,9 @@ impl Desk {
         match found {
             Ok(()) => {}
             Err(_) if *key == *PROCESS_MAPPING_KEY.as_bytes() => {
-                write(ticket, &Reply::Value(self.mapping().as_bytes()), out);
+                write(ticket, &Reply::Value(self.mapping.as_bytes()), out);
             }
             Err(_) => write(ticket, &Reply::NotFound { key }, out),
-        }
-    }
-
-    /// The mapping, where nobody has provided one: all ranks on this node if that is known, else each on a node of its
-    /// own, which is slower and never wrong.
-    fn mapping(&self) -> String {
-        match self.one_node {
-            true => format!("(vector,(0,1,{}))", self.size),
-            false => format!("(vector,(0,{},1))", self.size),
         }
     }
 

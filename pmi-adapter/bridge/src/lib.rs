@@ -10,6 +10,7 @@ mod desk;
 pub mod door;
 mod ending;
 mod idle;
+pub mod layout;
 pub mod offer;
 pub mod plan;
 pub mod poller;
@@ -17,4 +18,5 @@ mod ring;
 pub mod serve;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod task;
 mod waiter;

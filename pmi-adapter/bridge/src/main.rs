@@ -1,29 +1,33 @@
 //! `pmi-exec`: becomes the program, beside a bridge that serves it.
 
 mod args;
-mod task;
 
 use std::process::ExitCode;
 
 use args::Args;
 use clap::{CommandFactory, Parser};
-
-/// Exit code of failures that come before the program.
-const FAILED: u8 = 1;
-/// Exit code if the program is not found, as in a shell.
-const NOT_FOUND: u8 = 127;
-/// Exit code if the program cannot be run.
-const NOT_RUN: u8 = 126;
+use nix::unistd::Pid;
+use pmi_bridge::task::{self, FAILED, Service};
 
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.man {
         return print_man_page();
     }
-    // Does not return if all goes well.
-    let failure = task::become_program(&args);
-    eprintln!("pmi-exec: {}", failure.text);
-    ExitCode::from(failure.code)
+    let service = Service {
+        port: args.pmi_port,
+        library: !args.no_pmi_library,
+        program: Pid::this(),
+        apart: false,
+    };
+    let prepared = task::prepare(std::env::vars_os().collect(), &service);
+    match prepared.and_then(|environment| task::execute(&args.command, environment)) {
+        Ok(never) => match never {},
+        Err(failure) => {
+            eprintln!("pmi-exec: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
 }
 
 fn print_man_page() -> ExitCode {

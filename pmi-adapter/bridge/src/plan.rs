@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
+use nix::unistd::Pid;
 use pmi_board::session::Config;
+
+use crate::layout::Layout;
 
 /// A bridge that has not begun.
 pub struct Plan {
@@ -19,6 +22,8 @@ pub struct Plan {
     pub listener: Option<TcpListener>,
     /// Who says that a rank has ended.
     pub boss: Boss,
+    /// What to tell the other ranks' bridges of this node; `None` where it is known who runs where.
+    pub layout: Option<Layout>,
 }
 
 impl Plan {
@@ -61,6 +66,8 @@ pub enum Boss {
     Program {
         /// Readable when it has ended (`pidfd_open(2)`).
         pidfd: OwnedFd,
+        /// The process whose standard error becomes ours when it first speaks to us; `None`: ours is the right one.
+        stderr_of: Option<Pid>,
     },
 }
 
@@ -96,7 +103,7 @@ impl AsFd for Boss {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Boss::Launcher(control) => control.as_fd(),
-            Boss::Program { pidfd } => pidfd.as_fd(),
+            Boss::Program { pidfd, .. } => pidfd.as_fd(),
         }
     }
 }

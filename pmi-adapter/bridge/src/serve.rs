@@ -1,5 +1,6 @@
 //! The event loop of a bridge.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl;
 use nix::sys::signal::SigSet;
 use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::{Pid, dup2_stderr};
 use pmi_board::Wait;
 use pmi_board::session::{Ensemble, Error};
 
@@ -15,6 +17,7 @@ use crate::desk::{ClientId, Desk, Late, Next, Visit, say};
 use crate::door::Door;
 use crate::ending::Ending;
 use crate::idle::somebody_speaks;
+use crate::layout::{Layout, each_alone};
 use crate::plan::{Boss, Notice, Plan, Way, Word};
 use crate::poller::{Interest, Poller};
 use crate::sys;
@@ -66,11 +69,51 @@ pub fn run(plan: Plan) -> i32 {
     }
 }
 
-fn live(plan: Plan) -> io::Result<()> {
-    let Some(ended) = somebody_speaks(&plan)? else { return Ok(()) };
-    let mut bridge = Bridge::open(plan)?;
+fn live(mut plan: Plan) -> io::Result<()> {
+    let agreement = plan.layout.take().map(Layout::begin).transpose()?;
+    let mut early = watch_board(&plan);
+    let Some(ended) = somebody_speaks(&plan)? else {
+        // The program had no need of us; but it may have joined by itself, and died.
+        early.iter_mut().for_each(Ensemble::report_lost);
+        return Ok(());
+    };
+    if let Boss::Program { stderr_of: Some(program), .. } = plan.boss {
+        adopt_stderr(program);
+    }
+    let mapping = match agreement {
+        Some(agreement) => agreement.wait(plan.boss.as_fd())?,
+        None => Some(plain_mapping(&plan)),
+    };
+    let Some(mapping) = mapping else { return Ok(()) };
+    let mut bridge = Bridge::open(plan, early, mapping)?;
     bridge.ranks_ended(&ended);
     bridge.live()
+}
+
+/// All ranks on this node if that is known, else each on a node of its own, which is slower and never wrong.
+fn plain_mapping(plan: &Plan) -> String {
+    let size = plan.session.size;
+    match plan.session.local_size == Some(size) {
+        true => format!("(vector,(0,1,{size}))"),
+        false => each_alone(size),
+    }
+}
+
+/// Beside a task that somebody else has started, the board is ours from the start: if the task is alone on its node,
+/// joins and dies, its board would go with it, and nobody would miss it. If there can be no board, whoever speaks hears
+/// why.
+fn watch_board(plan: &Plan) -> Option<Ensemble> {
+    let beside = matches!(plan.boss, Boss::Program { stderr_of: Some(_), .. });
+    beside.then(|| Ensemble::open(plan.session.clone()).ok()).flatten()
+}
+
+/// Makes the program's standard error ours. Before the program has begun we may not look into its process, which has
+/// just changed its user; afterwards it is an error of nobody if we cannot, and what we would say is lost.
+fn adopt_stderr(program: Pid) {
+    let path = format!("/proc/{program}/fd/2");
+    if let Ok(stderr) = File::options().append(true).open(path) {
+        let _ = dup2_stderr(stderr);
+    }
 }
 
 fn notify(control: &OwnedFd, notice: &Notice) {
@@ -101,12 +144,13 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn open(plan: Plan) -> io::Result<Bridge> {
-        let (size, local_size) = (plan.session.size, plan.session.local_size);
-        let ensemble =
-            Ensemble::open(plan.session).map_err(|error| io::Error::other(error.to_string()))?;
-        let one_node = local_size == Some(size);
-        let mut desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, one_node);
+    fn open(plan: Plan, early: Option<Ensemble>, mapping: String) -> io::Result<Bridge> {
+        let size = plan.session.size;
+        let ensemble = match early {
+            Some(ensemble) => ensemble,
+            None => Ensemble::open(plan.session).map_err(io::Error::other)?,
+        };
+        let mut desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, mapping);
         if let Boss::Launcher(control) = &plan.boss {
             let control = control.try_clone()?;
             desk.report_abort = Some(Box::new(move |rank, code, text| {
@@ -191,7 +235,7 @@ impl Bridge {
     }
 
     fn expire(&mut self) {
-        if let Boss::Program { pidfd } = &self.boss {
+        if let Boss::Program { pidfd, .. } = &self.boss {
             self.ending.step(pidfd.as_fd());
         }
         let now = Instant::now();

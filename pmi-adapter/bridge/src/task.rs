@@ -1,4 +1,4 @@
-//! One task: its place in the job, the helper, and the program.
+//! One task of a job under somebody else's starter: its place in the job, the helper beside it, and its environment.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -8,22 +8,34 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, execvpe};
-use pmi_bridge::door::{listen, random_id};
-use pmi_bridge::plan::{Boss, Plan, Seat, Way};
-use pmi_bridge::{offer, serve, sys};
+use nix::unistd::{Pid, execvpe, setsid};
+use pmi_board::session::Config;
 use pmi_client::backend;
 use pmi_client::backend::probe::decide;
 use pmi_client::environment::descriptor::Descriptor;
 use pmi_client::environment::{Placement, RECORD, Server, record};
 
-use crate::args::Args;
-use crate::{FAILED, NOT_FOUND, NOT_RUN};
+use pmi_protocol::key::group_number;
+
+use crate::door::{listen, random_id};
+use crate::layout::Layout;
+use crate::plan::{Boss, Plan, Seat, Way};
+use crate::{offer, serve, sys};
+
+/// What is cut from the number that stands for a job's name: the rest is positive in any signed type of 64 bits, and
+/// has no more digits than the times in microseconds that Open MPI gets from pmi-ssh.
+const JOB_NUMBER_SHIFT: u32 = 16;
+
+/// Exit code of failures that come before the program.
+pub const FAILED: u8 = 1;
+/// Exit code if the program is not found, as in a shell.
+pub const NOT_FOUND: u8 = 127;
+/// Exit code if the program cannot be run.
+pub const NOT_RUN: u8 = 126;
 
 /// Why the program does not run.
 pub struct Failure {
@@ -34,7 +46,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn own(text: impl Display) -> Failure {
+    /// A failure of ours.
+    pub fn own(text: impl Display) -> Failure {
         Failure { text: text.to_string(), code: FAILED }
     }
 
@@ -43,27 +56,41 @@ impl Failure {
     }
 }
 
-type Environment = BTreeMap<OsString, OsString>;
+/// Variables with their values.
+pub type Environment = BTreeMap<OsString, OsString>;
 
-/// Starts the helper, if there is somebody to serve, and becomes the program. Returns only if that fails.
-pub fn become_program(args: &Args) -> Failure {
-    match prepare(args).and_then(|environment| execute(args, environment)) {
-        Ok(never) => match never {},
-        Err(failure) => failure,
-    }
+/// How a task is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// On `PMI_PORT` and `PMI_ID` instead of `PMI_FD`. A descriptor reaches nobody but the program that this process
+    /// becomes.
+    pub port: bool,
+    /// With the variables by which programs find our libraries.
+    pub library: bool,
+    /// The process that is, or will be, the program.
+    pub program: Pid,
+    /// This process is another one than the program's, and will end before it, with its process group; its standard
+    /// streams are not the program's. The helper then lives in a session of its own and speaks through the program's
+    /// standard error.
+    pub apart: bool,
 }
 
-fn prepare(args: &Args) -> Result<Environment, Failure> {
-    let mut environment: Environment = std::env::vars_os().collect();
+/// Starts the helper, if there is somebody to serve, and returns the environment that the program shall have.
+///
+/// # Errors
+/// The environment contradicts itself, or names no server for one rank of several; or the system refuses something.
+/// Nothing is left running then.
+pub fn prepare(mut environment: Environment, service: &Service) -> Result<Environment, Failure> {
     let placement = Placement::read(&|name| text_of(&environment, name)).map_err(Failure::own)?;
     let Some(server) = &placement.server else {
         return alone(&placement, environment);
     };
-    let seat = serve(args, &placement, server)?;
+    let layout = |session: &Config| layout(&environment, service, &placement, session);
+    let seat = serve(service, &placement, server, layout)?;
     environment.retain(|name, _| !offer::is_foreign(name));
     place(&mut environment, &placement);
-    if !args.no_pmi_library {
-        preset(&mut environment);
+    if service.library {
+        preset(&mut environment, &server.job);
     }
     environment.extend(seat.variables.iter().map(|(name, value)| ((*name).into(), value.into())));
     let lookup = |name: &str| text_of(&environment, name);
@@ -90,12 +117,12 @@ fn place(environment: &mut Environment, placement: &Placement) {
     environment.extend(all.map(|(name, number)| (name.into(), number.to_string().into())));
 }
 
-fn preset(environment: &mut Environment) {
+/// All ranks must tell Open MPI the same number for their job, and each job another one: hence the job's name.
+fn preset(environment: &mut Environment, job: &str) {
     let programs = std::env::current_exe().ok();
     let directory = programs.as_deref().and_then(std::path::Path::parent);
     let Some(library) = directory.and_then(offer::library) else { return };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    for (name, value) in offer::presets(&library, now.as_micros() as u64) {
+    for (name, value) in offer::presets(&library, group_number(job) >> JOB_NUMBER_SHIFT) {
         let own = environment.get(OsStr::new(name)).map(OsString::as_os_str);
         if own.is_none() || name == offer::LIBRARY_PATH {
             environment.insert(name.into(), offer::before_own(name, &value, own));
@@ -110,26 +137,44 @@ struct Served {
     inode: Option<u64>,
 }
 
-fn serve(args: &Args, placement: &Placement, server: &Server) -> Result<Served, Failure> {
+/// What there is to tell other nodes: nothing where all ranks, or no two, share one.
+fn layout(
+    environment: &Environment,
+    service: &Service,
+    placement: &Placement,
+    session: &Config,
+) -> Option<Layout> {
+    let nodes = text_of(environment, "SLURM_STEP_NUM_NODES").and_then(|text| text.parse().ok());
+    let obvious = nodes == Some(1) || nodes == Some(placement.size);
+    let first = placement.clique.as_ref().and_then(|ranks| ranks.first().copied());
+    (service.apart && !obvious).then(|| Layout::new(session, first.unwrap_or(placement.rank)))
+}
+
+fn serve(
+    service: &Service,
+    placement: &Placement,
+    server: &Server,
+    layout: impl FnOnce(&Config) -> Option<Layout>,
+) -> Result<Served, Failure> {
     let failed = Failure::system("start the PMI service");
     let session = backend::session_config(placement, server)
         .map_err(|failure| Failure::own(failure.reason.unwrap_or_default()))?;
-    let me = Pid::this();
-    let pidfd = sys::pidfd_open(me)
-        .map_err(Failure::system("watch this process (pidfd_open, Linux 5.3 or later)"))?;
-    let (way, listener, served) = match args.pmi_port {
+    let pidfd = sys::pidfd_open(service.program)
+        .map_err(Failure::system("watch the program's process (pidfd_open, Linux 5.3 or later)"))?;
+    let (way, listener, served) = match service.port {
         true => port().map_err(&failed)?,
         false => descriptor().map_err(&failed)?,
     };
     let seat = Seat { rank: placement.rank, appnum: placement.appnum, way };
     let plan = Plan {
+        layout: layout(&session),
         session,
         universe_size: placement.universe_size,
         seats: vec![seat],
         listener,
-        boss: Boss::Program { pidfd },
+        boss: Boss::Program { pidfd, stderr_of: service.apart.then_some(service.program) },
     };
-    sys::with_children_kept(|| start_helper(plan)).map_err(failed)?;
+    sys::with_children_kept(|| start_helper(plan, service.apart)).map_err(failed)?;
     Ok(served)
 }
 
@@ -152,11 +197,18 @@ fn port() -> io::Result<(Way, Option<TcpListener>, Served)> {
 }
 
 /// The helper is a grandchild: the program must not find a child that it has not started.
-fn start_helper(plan: Plan) -> io::Result<()> {
-    let kept: Vec<RawFd> = plan.descriptors().chain([io::stderr().as_raw_fd()]).collect();
-    let middle = sys::fork_apart(&kept, || match sys::fork_apart(&kept, || serve::run(plan)) {
-        Ok(_) => 0,
-        Err(error) => error.raw_os_error().unwrap_or(libc::EAGAIN),
+fn start_helper(plan: Plan, apart: bool) -> io::Result<()> {
+    let stderr = (!apart).then_some(io::stderr().as_raw_fd());
+    let kept: Vec<RawFd> = plan.descriptors().chain(stderr).collect();
+    let middle = sys::fork_apart(&kept, || {
+        if apart {
+            // Fails only for the leader of a group, which a process that has just been forked is not.
+            let _ = setsid();
+        }
+        match sys::fork_apart(&kept, || serve::run(plan)) {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(libc::EAGAIN),
+        }
     })?;
     match waitpid(middle, None)? {
         WaitStatus::Exited(_, 0) => Ok(()),
@@ -166,10 +218,13 @@ fn start_helper(plan: Plan) -> io::Result<()> {
 }
 
 /// Replaces this process by the program. Signal mask and ignored signals stay as the starter set them.
-fn execute(args: &Args, environment: Environment) -> Result<Infallible, Failure> {
+///
+/// # Errors
+/// It returns only if the program cannot be run.
+pub fn execute(command: &[OsString], environment: Environment) -> Result<Infallible, Failure> {
     let nul = |_| Failure::own("an argument or environment variable holds a NUL byte");
     let c_string = |text: OsString| CString::new(text.into_vec());
-    let argv = args.command.iter().cloned().map(c_string).collect::<Result<Vec<_>, _>>();
+    let argv = command.iter().cloned().map(c_string).collect::<Result<Vec<_>, _>>();
     let argv = argv.map_err(nul)?;
     let assignments = environment.into_iter().map(|(name, value)| {
         let mut assignment = name;
@@ -180,7 +235,7 @@ fn execute(args: &Args, environment: Environment) -> Result<Infallible, Failure>
     let envp = assignments.map(c_string).collect::<Result<Vec<_>, _>>().map_err(nul)?;
     sys::default_sigpipe();
     let Err(errno) = execvpe(&argv[0], &argv, &envp);
-    let program = args.command[0].display();
+    let program = command[0].display();
     Err(match errno {
         Errno::ENOENT => Failure {
             text: format!("'{program}' is not found: check its path, or PATH"),

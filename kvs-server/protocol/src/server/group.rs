@@ -404,10 +404,15 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             return;
         }
         self.waiting = None;
-        self.verdict = Some(Verdict { code, rank, text: text.to_owned() });
+        self.condemn(rank, code, text);
         for (index, node) in self.nodes.iter().enumerate() {
             self.answer_fault(context, node.peer, index);
         }
+    }
+
+    /// The group is over, before any node is known that could be told.
+    pub fn condemn(&mut self, rank: Option<u32>, code: i32, text: &str) {
+        self.verdict = Some(Verdict { code, rank, text: text.to_owned() });
     }
 
     fn answer_fault(&self, context: &mut Context<P>, to: P, index: usize) {

@@ -5,7 +5,9 @@ mod node;
 
 use std::collections::HashMap;
 
-use crate::datagram::{Datagram, Header, Kind, Outbox, REFUSED, decode, encode_reason};
+use crate::datagram::{
+    Datagram, Header, Kind, Outbox, REFUSED, decode, decode_hello, encode_reason,
+};
 use crate::exchange::Peer;
 use crate::key::{Direction, Keys, Secret, group_number};
 use crate::limits::{JOB_NAME_MAX, KEY_MAX, LOG_CEILING_MAX, LOG_CEILING_MIN, SIZE_MAX, VALUE_MAX};
@@ -152,7 +154,18 @@ pub struct Server<M, P> {
     keys: Keys,
     incarnation: u32,
     groups: HashMap<u64, Group<M, P>>,
+    expected: HashMap<u64, Expected<M>>,
     counters: Counters,
+}
+
+/// A group that its first node opens, because only its ranks know how many they are.
+#[derive(Debug)]
+struct Expected<M> {
+    memory: M,
+    name: String,
+    ceiling: u64,
+    /// The launcher saw this rank fail before any node was heard of: code and text.
+    failed: Option<(u32, i32, String)>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -165,7 +178,8 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
     /// A server without groups. `incarnation` is 1 at first and must grow with each restart on the same logs.
     pub fn new(secret: &Secret, incarnation: u32) -> Self {
         let keys = Keys::derive(secret);
-        Server { keys, incarnation, groups: HashMap::new(), counters: Counters::default() }
+        let (groups, expected) = (HashMap::new(), HashMap::new());
+        Server { keys, incarnation, groups, expected, counters: Counters::default() }
     }
 
     /// Adds a process group whose log is in `memory`: a new one that begins with `puts` if that is empty, else
@@ -178,7 +192,7 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
     ) -> Result<(), GroupError> {
         check(&spec, puts)?;
         let number = group_number(&spec.name);
-        if self.groups.contains_key(&number) {
+        if self.has_group(&spec.name) {
             return Err(GroupError::Exists);
         }
         let log = Log::open(memory, spec, puts).map_err(GroupError::Log)?;
@@ -186,9 +200,23 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         Ok(())
     }
 
-    /// Is there a group of this name?
+    /// Expects a process group of unknown size, whose log will be in the empty `memory`: the Hello of its first node
+    /// tells the size, and opens it. A Hello that tells another size is refused from then on.
+    pub fn expect_group(&mut self, memory: M, name: &str, ceiling: u64) -> Result<(), GroupError> {
+        let spec = GroupSpec { name: name.to_owned(), size: 1, ceiling };
+        check(&spec, &[])?;
+        if self.has_group(name) {
+            return Err(GroupError::Exists);
+        }
+        let expected = Expected { memory, name: spec.name, ceiling, failed: None };
+        self.expected.insert(group_number(name), expected);
+        Ok(())
+    }
+
+    /// Is there a group of this name, or is one expected?
     pub fn has_group(&self, name: &str) -> bool {
-        self.groups.contains_key(&group_number(name))
+        let number = group_number(name);
+        self.groups.contains_key(&number) || self.expected.contains_key(&number)
     }
 
     /// Handles one datagram; answers and consequences go to `out` and `events`.
@@ -206,7 +234,35 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         };
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += bytes.len() as u64;
+        if !self.expected.is_empty() && !self.open_expected(&datagram) {
+            // Nothing comes of it. Who means it says it again, after a Hello.
+            self.counters.repeated += 1;
+            return;
+        }
         self.dispatch(now, from, &datagram, out, events);
+    }
+
+    /// Opens the group of a first Hello. False if the datagram is for a group that it cannot open: a node that has not
+    /// introduced itself says so again, and a size that no group can have is none of our clients'.
+    fn open_expected(&mut self, datagram: &Datagram) -> bool {
+        let number = datagram.header.group;
+        let Some(Expected { name, ceiling, .. }) = self.expected.get(&number) else { return true };
+        let hello = (datagram.header.kind == Kind::Hello).then(|| decode_hello(datagram.bytes));
+        let Some((size, _)) = hello.flatten() else { return false };
+        let spec = GroupSpec { name: name.clone(), size, ceiling: *ceiling };
+        if check(&spec, &[]).is_err() {
+            return false;
+        }
+        let Some(Expected { memory, failed, .. }) = self.expected.remove(&number) else {
+            return false;
+        };
+        let Ok(log) = Log::open(memory, spec, &[]) else { return false };
+        let mut group = Group::new(log);
+        if let Some((rank, code, text)) = failed {
+            group.condemn(Some(rank), code, &text);
+        }
+        self.groups.insert(number, group);
+        true
     }
 
     fn dispatch(
@@ -217,7 +273,7 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         out: &mut Outbox<P>,
         events: &mut Vec<Event>,
     ) {
-        let Server { keys, incarnation, groups, counters } = self;
+        let Server { keys, incarnation, groups, counters, .. } = self;
         let mut context = Context { now, keys, incarnation: *incarnation, counters, events, out };
         match groups.get_mut(&datagram.header.group) {
             Some(group) => group.handle(&mut context, from, datagram),
@@ -238,7 +294,7 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         events: &mut Vec<Event>,
         act: impl FnOnce(&mut Group<M, P>, &mut Context<P>),
     ) -> bool {
-        let Server { keys, incarnation, groups, counters } = self;
+        let Server { keys, incarnation, groups, counters, .. } = self;
         let mut context = Context { now, keys, incarnation: *incarnation, counters, events, out };
         let group = groups.get_mut(&group_number(name));
         group.map(|group| act(group, &mut context)).is_some()
@@ -253,6 +309,10 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         reason: (i32, &str),
         out: &mut Outbox<P>,
     ) -> bool {
+        if let Some(expected) = self.expected.get_mut(&group_number(name)) {
+            expected.failed.get_or_insert((rank, reason.0, reason.1.to_owned()));
+            return true;
+        }
         let mut events = Vec::new();
         self.with_group(now, name, out, &mut events, |group, context| {
             group.fail(context, Some(rank), reason.0, reason.1);
@@ -269,7 +329,8 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         out: &mut Outbox<P>,
         events: &mut Vec<Event>,
     ) -> bool {
-        self.with_group(now, name, out, events, |group, context| group.exited(context, rank))
+        self.expected.contains_key(&group_number(name))
+            || self.with_group(now, name, out, events, |group, context| group.exited(context, rank))
     }
 
     /// When to call `tick` next, if ever.

@@ -84,6 +84,16 @@ impl Bench {
         self.server.add_group(memory, self.spec.clone(), &[]).unwrap();
     }
 
+    /// A server that expects the group, and does not know its size.
+    pub fn expecting(size: u32) -> Self {
+        let mut bench = Bench::new(size);
+        bench.kept = Rc::default();
+        bench.server = Server::new(&secret(), bench.incarnation);
+        let memory = Memory { bytes: Vec::new(), kept: bench.kept.clone() };
+        bench.server.expect_group(memory, &bench.spec.name, bench.spec.ceiling).unwrap();
+        bench
+    }
+
     /// A node's exchange. Its up-log is `up`, and so far it has seen `visible` bytes of the log.
     pub fn node(&self, id: u64, ranks: &[u32], goal: Goal, epoch: u32, visible: u64) -> Node {
         let identity = Identity {

@@ -39,7 +39,8 @@ pub(super) const FAMILIES: &[Family] = &[
         size: &["PMI_SIZE"],
         local_rank: &["PMI_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID"],
         local_size: &["PMI_LOCAL_SIZE", "MPI_LOCALNRANKS"],
-        node_ranks: None,
+        // Where pmi-srun has said in our words what Slurm says.
+        node_ranks: Some("SLURM_GTIDS"),
     },
     // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, but no SLURM_STEP_ID: it is not a rank.
     Family {

@@ -20,7 +20,7 @@ use pmi_protocol::limits;
 use descriptor::Descriptor;
 use families::{FAMILIES, Family};
 use reader::Reader;
-use record::Origin;
+use record::{Origin, Starter};
 pub use record::{RECORD, record};
 pub use server::Server;
 pub use wire::{Port, Wire};
@@ -215,6 +215,9 @@ impl Place {
             None => None,
         };
         let told = reader.first_number(family.local_size, 1, u64::from(size))?;
+        let clique = clique.filter(|ranks| {
+            family.starter != Starter::Pmi || slurm_agrees(reader, rank, size, told, ranks)
+        });
         let by_clique = family.node_ranks.filter(|_| clique.is_some());
         Ok(Place {
             rank,
@@ -280,6 +283,22 @@ fn rank_and_size(family: &Family, reader: &Reader<'_>) -> Result<(u32, u32), Env
             family.rank, family.size[0]
         ))),
     }
+}
+
+/// Does Slurm place this process as `PMI_RANK` does? Then its list of the node's ranks holds, unless another starter
+/// was started in one of its tasks and counts otherwise.
+fn slurm_agrees(
+    reader: &Reader<'_>,
+    rank: u32,
+    size: u32,
+    local_size: Option<u32>,
+    ranks: &[u32],
+) -> bool {
+    let is = |name, number: u32| reader.text(name) == Some(number.to_string());
+    local_size == Some(ranks.len() as u32)
+        && is("SLURM_PROCID", rank)
+        && is("SLURM_NTASKS", size)
+        && reader.is_set("SLURM_STEP_ID")
 }
 
 /// The ranks of this node. A list without this rank belongs to another step and says nothing.

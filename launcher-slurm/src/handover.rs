@@ -1,0 +1,122 @@
+//! How a step's tasks learn where their server is, and get a helper: through srun's environment.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use pmi_launch::environment::is_foreign;
+use pmi_launch::error::Error;
+use pmi_launch::resolve::Installation;
+use pmi_protocol::limits::LOG_CEILING_DEFAULT;
+
+use crate::args::Args;
+
+/// What srun reads from its environment that is ours to set, and where `pmi-task-prolog` finds what the user had there.
+const REPLACED: [(&str, &str); 2] =
+    [("SLURM_TASK_PROLOG", "SLURM_PMI_TASK_PROLOG"), ("SLURM_MPI_TYPE", "SLURM_PMI_MPI_TYPE")];
+
+/// What a step's tasks are told.
+pub struct Handover {
+    set: Vec<(&'static str, OsString)>,
+}
+
+impl Handover {
+    /// The server at `addresses`, for the job of this name and secret.
+    pub fn new(args: &Args, addresses: &str, job: &str, secret: &str) -> Result<Self, Error> {
+        let mut set = Vec::new();
+        // Those that begin with SLURM reach the prolog under any --export, the others those tasks for which
+        // srun's --task-prolog has taken the prolog's place.
+        for (handed, plain, value) in [
+            ("SLURM_PMI_KVS_SERVER", "PMI_KVS_SERVER", addresses),
+            ("SLURM_PMI_KVS_JOB", "PMI_KVS_JOB", job),
+            ("SLURM_PMI_KVS_SECRET", "PMI_KVS_SECRET", secret),
+        ] {
+            set.extend([(handed, value.into()), (plain, value.into())]);
+        }
+        if args.pmi_log_ceiling != LOG_CEILING_DEFAULT {
+            let value = OsString::from(args.pmi_log_ceiling.to_string());
+            set.push(("SLURM_PMI_KVS_LOG_CEILING", value.clone()));
+            set.push(("PMI_KVS_LOG_CEILING", value));
+        }
+        if args.pmi_no_library {
+            set.push(("SLURM_PMI_NO_LIBRARY", "1".into()));
+        }
+        set.push(("SLURM_TASK_PROLOG", prolog()?.into()));
+        set.push(("SLURM_MPI_TYPE", "none".into()));
+        Ok(Handover { set })
+    }
+
+    /// srun's environment, made of ours: lines `NAME=value`. What an outer job or another PMI starter has left there
+    /// is not passed on.
+    pub fn environment(
+        &self,
+        ours: impl Iterator<Item = (OsString, OsString)>,
+    ) -> impl IntoIterator<Item = OsString> {
+        let (mut lines, mut kept) = (Vec::new(), Vec::new());
+        for (name, value) in ours.filter(|(name, _)| !is_outer(name)) {
+            match REPLACED.iter().find(|(replaced, _)| name == *replaced) {
+                Some((_, keeper)) => kept.push((*keeper, value)),
+                None => lines.push(line(&name, &value)),
+            }
+        }
+        let set = self.set.iter().cloned().chain(kept);
+        lines.extend(set.map(|(name, value)| line(OsStr::new(name), &value)));
+        lines
+    }
+}
+
+/// Does this variable speak of a PMI server or a rank that is not this step's?
+fn is_outer(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    (bytes.starts_with(b"PMI") || bytes.starts_with(b"SLURM_PMI") || bytes.starts_with(b"HYDI_"))
+        && is_foreign(name)
+}
+
+fn line(name: &OsStr, value: &OsStr) -> OsString {
+    let mut line = name.to_owned();
+    line.push("=");
+    line.push(value);
+    line
+}
+
+/// The task prolog, by a path that the nodes know too.
+fn prolog() -> Result<PathBuf, Error> {
+    let installation =
+        Installation::of_this_program().map_err(Error::system("find this program"))?;
+    installation.companion("pmi-task-prolog")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_had_is_kept_and_what_an_outer_job_left_is_not() {
+        let handover = Handover {
+            set: vec![("SLURM_TASK_PROLOG", "ours".into()), ("PMI_KVS_JOB", "new".into())],
+        };
+        let ours = [
+            ("A", "1"),
+            ("SLURM_TASK_PROLOG", "mine"),
+            ("SLURM_JOB_ID", "7"),
+            ("SLURM_STEP_ID", "0"),
+            ("PMI_KVS_JOB", "old"),
+            ("PMI_RANK", "0"),
+            ("PMI_DEBUG", "1"),
+            ("SLURM_PMI_KVS_SECRET", "x"),
+        ];
+        let ours = ours.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let mut lines: Vec<OsString> = handover.environment(ours).into_iter().collect();
+        lines.sort();
+        let expected = [
+            "A=1",
+            "PMI_DEBUG=1",
+            "PMI_KVS_JOB=new",
+            "SLURM_JOB_ID=7",
+            "SLURM_PMI_TASK_PROLOG=mine",
+            "SLURM_STEP_ID=0",
+            "SLURM_TASK_PROLOG=ours",
+        ];
+        assert_eq!(lines, expected);
+    }
+}

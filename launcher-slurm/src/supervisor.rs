@@ -1,0 +1,244 @@
+//! The process beside srun: it owns the server, tells the user what the server sees, and ends a step whose job is over.
+//!
+//! It is neither srun's child nor in its session, so that srun, the terminal and the shell notice nothing of it. A
+//! process descriptor tells when srun has ended, however that came.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, pipe2, setsid};
+use pmi_bridge::layout::group_of;
+use pmi_bridge::sys::{fork_apart, pidfd_open, pidfd_signal, with_children_kept};
+use pmi_kvs_server::control::Event;
+use pmi_launch::error::Error;
+use pmi_launch::report::stall_text;
+use pmi_launch::resolve::Installation;
+use pmi_launch::server::{Loss, Order, Server};
+use pmi_launch::signals::Signals;
+use pmi_launch::sys::{Inherited, Spawner, reap};
+
+/// After the job's end the ranks have so long to end by themselves: those that our helpers serve get SIGTERM after two
+/// seconds.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What the supervisor tells pmi-srun when the server has been started.
+const STARTED: &[u8] = b"started";
+
+/// A supervisor that has not begun.
+pub struct Supervisor {
+    /// The server's socket.
+    pub socket: UdpSocket,
+    /// The job's name.
+    pub job: String,
+    /// The job's key: 64 hex digits.
+    pub secret: String,
+    /// Ceiling of the log in bytes.
+    pub log_ceiling: u64,
+}
+
+impl Supervisor {
+    /// Forks the supervisor and waits until it has started the server. This process is the one that becomes srun.
+    pub fn start(self) -> Result<(), Error> {
+        let program =
+            Installation::of_this_program().map_err(Error::system("find this program"))?;
+        let program = program.server()?;
+        let srun = pidfd_open(Pid::this())
+            .map_err(Error::system("watch srun (pidfd_open, Linux 5.3 or later)"))?;
+        let (reader, writer) =
+            pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Error::system("make a pipe"))?;
+        let kept = [
+            self.socket.as_raw_fd(),
+            srun.as_raw_fd(),
+            writer.as_raw_fd(),
+            io::stderr().as_raw_fd(),
+        ];
+        let started = with_children_kept(|| -> io::Result<_> {
+            let middle = fork_apart(&kept, || {
+                // Fails only for the leader of a group, which a process that has just been forked is not.
+                let _ = setsid();
+                i32::from(fork_apart(&kept, || self.live(program, srun, writer)).is_err())
+            })?;
+            Ok(waitpid(middle, None)?)
+        });
+        started.map_err(Error::system("start the server's supervisor"))?;
+        wait_for_word(reader)
+    }
+
+    /// The supervisor's life; returns its exit code, which nobody asks for.
+    fn live(&self, program: PathBuf, srun: OwnedFd, writer: OwnedFd) -> i32 {
+        match Watch::begin(self, program, srun) {
+            Ok(mut watch) => {
+                // If pmi-srun is gone, the descriptor tells.
+                let _ = File::from(writer).write_all(STARTED);
+                watch.run().map_or(1, |()| 0)
+            }
+            Err(error) => {
+                let _ = File::from(writer).write_all(error.to_string().as_bytes());
+                1
+            }
+        }
+    }
+}
+
+/// The supervisor's word; its end without one means that it was killed.
+fn wait_for_word(reader: OwnedFd) -> Result<(), Error> {
+    let mut said = Vec::new();
+    File::from(reader)
+        .read_to_end(&mut said)
+        .map_err(Error::system("hear the server's supervisor"))?;
+    let reason = match said.as_slice() {
+        STARTED => return Ok(()),
+        b"" => "it ended without a word".to_owned(),
+        text => String::from_utf8_lossy(text).into_owned(),
+    };
+    Err(Error::system("start the job's server")(io::Error::other(reason)))
+}
+
+/// The supervisor at work.
+struct Watch<'a> {
+    job: &'a str,
+    srun: OwnedFd,
+    signals: Signals,
+    spawner: Spawner,
+    inherited: Inherited,
+    server: Server,
+    /// When to end the step.
+    due: Option<Instant>,
+    told: Vec<String>,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(supervisor: &'a Supervisor, program: PathBuf, srun: OwnedFd) -> Result<Self, Error> {
+        let signals = Signals::take().map_err(Error::system("take signals over"))?;
+        let open_files =
+            getrlimit(Resource::RLIMIT_NOFILE).map_err(Error::system("ask for limits"))?;
+        let inherited = Inherited { mask: signals.mask_before(), open_files };
+        // srun's signals are not ours: we go when it has gone.
+        SigSet::all().thread_block().map_err(Error::system("block signals"))?;
+        let order = Order {
+            program: &program,
+            job: &supervisor.job,
+            size: None,
+            groups: &[group_of(&supervisor.job)],
+            secret: &supervisor.secret,
+            log_ceiling: supervisor.log_ceiling,
+            puts: &[],
+        };
+        let socket = supervisor.socket.try_clone().map_err(Error::system("share the socket"))?;
+        let null = File::options().read(true).write(true).open("/dev/null");
+        let null = null.map_err(Error::system("open /dev/null"))?.into();
+        let mut spawner = Spawner::new();
+        let server = Server::start(&order, socket, null, &mut spawner, &inherited)?;
+        let job = &supervisor.job;
+        Ok(Watch { job, srun, signals, spawner, inherited, server, due: None, told: Vec::new() })
+    }
+
+    /// Until srun has ended.
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            let [srun, child, server] = self.wait()?;
+            if server {
+                self.converse();
+            }
+            if child {
+                self.reap();
+            }
+            if srun {
+                self.server.kill();
+                return Ok(());
+            }
+            self.end_overdue();
+        }
+    }
+
+    fn wait(&self) -> io::Result<[bool; 3]> {
+        let channel = self.server.channel().unwrap_or(self.srun.as_fd());
+        let fds = [self.srun.as_fd(), self.signals.as_fd(), channel];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let patience =
+            self.due.map(|due| due.saturating_duration_since(Instant::now()).as_millis() + 1);
+        let patience = patience.map_or(PollTimeout::NONE, |millis| {
+            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut fds, patience) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(fds.map(|fd| fd.any().unwrap_or(true))),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn converse(&mut self) {
+        let (events, open) = self.server.converse();
+        events.into_iter().for_each(|event| self.on_event(event));
+        if !open {
+            // One that does not listen is of no use, should it still run. Its end is noticed as a child's.
+            self.server.kill();
+            self.server.hang_up();
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Abort { group, rank, code, message } if group == self.job => {
+                let colon = if message.is_empty() { "" } else { ": " };
+                self.end(&format!("rank {rank} called PMI_Abort({code}){colon}{message}"));
+            }
+            Event::Fault { group, message, .. } if group == self.job => self.end(&message),
+            Event::Stalled { group, barrier, waited_seconds, missing, hosts }
+                if group == self.job =>
+            {
+                let hosts =
+                    if hosts.is_empty() { "hosts unknown".to_owned() } else { hosts.join(", ") };
+                self.say_once(stall_text(barrier, waited_seconds, &missing, &hosts));
+            }
+            Event::Refused { message, .. } | Event::Error { message } => self.say_once(message),
+            // Of the group in which the helpers meet: they tell their ranks.
+            Event::Abort { .. } | Event::Fault { .. } | Event::Stalled { .. } => {}
+            Event::Ready { .. } => {}
+            Event::Finalized { .. } | Event::Statistics(_) => {}
+        }
+    }
+
+    /// The job is over; its ranks know, and have some time to end.
+    fn end(&mut self, text: &str) {
+        self.say_once(format!("{text}; ending the step"));
+        self.due.get_or_insert(Instant::now() + GRACE);
+    }
+
+    fn end_overdue(&mut self) {
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.due = None;
+            // Ends the step on all nodes (srun(1)). It may have ended meanwhile.
+            let _ = pidfd_signal(self.srun.as_fd(), Signal::SIGTERM);
+        }
+    }
+
+    fn reap(&mut self) {
+        while self.signals.next().is_some() {}
+        while let Some((pid, exit)) = reap() {
+            if self.server.pid() != Some(pid) {
+                continue;
+            }
+            let never_began = self.spawner.outcome(pid);
+            let (spawner, inherited) = (&mut self.spawner, &self.inherited);
+            match self.server.replace(exit, never_began, Instant::now(), spawner, inherited) {
+                Loss::Replaced(text) => self.say_once(text),
+                Loss::Final(text) => self.end(&text),
+            }
+        }
+    }
+
+    fn say_once(&mut self, text: String) {
+        if !self.told.contains(&text) {
+            eprintln!("pmi-srun: {text}");
+            self.told.push(text);
+        }
+    }
+}
