@@ -124,6 +124,7 @@ fn section(out: &mut impl Write, title: &str, table: Table) -> io::Result<()> {
 
 fn see_also(out: &mut impl Write) -> io::Result<()> {
     let mut page = Roff::new();
-    page.control("SH", ["SEE ALSO"]).text([roman("pmi-ssh(1), pmi-exec(1), pmi-kvs-server(1)")]);
+    page.control("SH", ["SEE ALSO"])
+        .text([roman("pmi-ssh(1), pmi-srun(1), pmi-exec(1), pmi-kvs-server(1)")]);
     page.to_writer(out)
 }

@@ -75,7 +75,11 @@ impl Backend {
 fn failure(placement: &Placement, text: String) -> String {
     let somebody = placement.wire.descriptor.is_some() || placement.wire.port.is_some();
     let Some(variable) = placement.told_by.size.filter(|_| !somebody) else { return text };
-    let srun = if placement.source == Some("Slurm") { "with srun --mpi=pmi2, " } else { "" };
+    let srun = if placement.source == Some("Slurm") {
+        "with pmi-srun, with srun --mpi=pmi2, "
+    } else {
+        ""
+    };
     let outer = match placement.changed_since.as_slice() {
         [] => String::new(),
         changed => format!(
