@@ -97,8 +97,8 @@ fn ssh_from_each_host_to_each() {
     }
 }
 
-/// Slurm's own PMI server starts an MPI program over several hosts. MPICH 4.0.2 of Debian is no program for that: between
-/// hosts it uses UCX, and often waits in `MPI_Finalize` for good, under Hydra too.
+/// Slurm's own PMI server starts an MPI program over several hosts. MPICH 4.0.2 of Debian often waits in
+/// `MPI_Finalize` for good between these hosts, under Hydra too; why is not known.
 #[test]
 fn mpich_5_under_srun_with_slurms_own_pmi2_on_four_hosts() {
     let options = ["--mpi=pmi2", "-N4", "-n16", "--ntasks-per-node=4"];

@@ -41,8 +41,8 @@ fn our_library_whatever_srun_exports() {
     }
 }
 
-/// Between hosts Debian's MPICH 4.0.2 hangs in MPI_Finalize more often than not, also under Slurm's own mpi/pmi2: some
-/// ranks wait in UCX for others that are in PMI's barrier already.
+/// Between hosts Debian's MPICH 4.0.2 hangs in MPI_Finalize more often than not, also under Slurm's own mpi/pmi2. One
+/// hung rank was seen in UCX, another waiting for PMI, both in MPI_Finalize; the cause is not known.
 #[test]
 fn mpich_4_on_one_node() {
     hello(Mpi::Mpich4, &["--nodes=1", "--ntasks=4"], 4, 4);
