@@ -3,7 +3,7 @@
 //! On a socket pair, requests are looked at first (`MSG_PEEK`) and taken out of the queue only after their answer has
 //! been sent. To take them out at once would wake the client once more than needed, as it sleeps in `read` on the very
 //! socket that has become writable again (`unix_write_space` in the kernel wakes readers too): two context switches
-//! for nothing with every request, which is what every other server of this protocol pays.
+//! for nothing with every request.
 //!
 //! What stays in the queue is room that the client cannot write to, and each of its writes takes up far more than its
 //! bytes: a client that writes byte by byte fills its share with some 200. So nothing stays of a request that has not

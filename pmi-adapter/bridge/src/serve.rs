@@ -54,8 +54,8 @@ pub fn run(plan: Plan) -> i32 {
     let _ = prctl::set_name(c"pmi-bridge");
     if let Boss::Launcher(_) = plan.boss {
         // A session of its own is also a scheduling group of its own, where the kernel makes those
-        // (`CONFIG_SCHED_AUTOGROUP`, sched(7)): clients that are woken by an answer do not push the bridge aside then,
-        // and it goes on to the next. It fails for a process that leads a group, which this is not.
+        // (`CONFIG_SCHED_AUTOGROUP`, sched(7)): clients that are woken by an answer are to push the bridge aside
+        // less often then. It fails for a process that leads a group, which this is not.
         let _ = nix::unistd::setsid();
     }
     sys::prefer_batches();
