@@ -17,20 +17,12 @@ fn program_2(name: &str) -> impl AsRef<Path> {
     conformance_program(&format!("pmi2/{name}"), "libpmi2.so.0")
 }
 
-/// Runs a job whose every rank must say this at the end of a line.
-fn all_say(job: Job, ranks: u32, end: &str) {
-    let outcome = job.run();
-    let lines = outcome.assert_success().stdout.lines();
-    let said = lines.filter(|line| line.ends_with(end)).count();
-    assert_eq!(said, ranks as usize, "{}", outcome.stdout);
-}
-
 #[test]
 fn ranks_exchange_under_every_server() {
     for starter in STARTERS {
         for ranks in [1, 2, 4, 16] {
             let job = starter.job(ranks).arg(program("exchange").as_ref()).arg("plain");
-            all_say(job, ranks, ": exchanged");
+            job.run().assert_each_says(ranks, ": exchanged");
         }
     }
 }
@@ -39,22 +31,26 @@ fn ranks_exchange_under_every_server() {
 fn ranks_find_hydra_by_its_port() {
     for starter in [Starter::Hydra4, Starter::Hydra5] {
         let job = starter.job(4).arg("-pmi-port").arg(program("exchange").as_ref()).arg("plain");
-        all_say(job, 4, ": exchanged");
+        job.run().assert_each_says(4, ": exchanged");
     }
 }
 
 #[test]
 fn calls_between_the_halves_of_a_split_barrier() {
     for starter in STARTERS {
-        all_say(starter.job(4).arg(program("overlap").as_ref()), 4, ": overlapped");
+        starter.job(4).arg(program("overlap").as_ref()).run().assert_each_says(4, ": overlapped");
     }
 }
 
 #[test]
 fn libpmi2_exchanges_and_passes_a_ring_over_pmi_1() {
     for starter in STARTERS {
-        all_say(starter.job(4).arg(program_2("exchange").as_ref()), 4, ": exchanged");
-        all_say(starter.job(4).arg(program_2("ring").as_ref()), 4, ": round the ring");
+        starter.job(4).arg(program_2("exchange").as_ref()).run().assert_each_says(4, ": exchanged");
+        starter
+            .job(4)
+            .arg(program_2("ring").as_ref())
+            .run()
+            .assert_each_says(4, ": round the ring");
     }
 }
 
@@ -63,7 +59,7 @@ fn libpmi2_exchanges_and_passes_a_ring_over_pmi_1() {
 fn libpmi2_has_node_attributes_beside_a_server_that_has_none() {
     for starter in [Starter::Hydra5, Starter::IntelHydra] {
         let job = starter.job(4).arg(program_2("attributes").as_ref()).arg("-all");
-        all_say(job, 4, ": attributes shared");
+        job.run().assert_each_says(4, ": attributes shared");
     }
 }
 
@@ -174,7 +170,7 @@ fn the_bridge_of_pmi_ssh_serves_our_library() {
     for option in [&[][..], &["-pmi-port"]] {
         let unset = ["PMI_KVS_SERVER", "PMI_KVS_JOB", "PMI_KVS_SECRET"].map(|name| ["-u", name]);
         let job = Job::of(4).args(option).arg("env").args(unset.concat());
-        all_say(job.arg(program("exchange").as_ref()).arg("plain"), 4, ": exchanged");
+        job.arg(program("exchange").as_ref()).arg("plain").run().assert_each_says(4, ": exchanged");
     }
 }
 

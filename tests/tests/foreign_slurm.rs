@@ -17,31 +17,23 @@ fn libpmi2(name: &str) -> PathBuf {
     conformance_program(&format!("pmi2/{name}"), "libpmi2.so.0")
 }
 
-/// Runs a job whose every rank must say this at the end of a line.
-fn all_say(job: Job, ranks: u32, end: &str) {
-    let outcome = job.run();
-    let lines = outcome.assert_success().stdout.lines();
-    let said = lines.filter(|line| line.ends_with(end)).count();
-    assert_eq!(said, ranks as usize, "{}", outcome.stdout);
-}
-
 #[test]
 fn ranks_exchange() {
     for ranks in [1, 2, 4, 16] {
-        all_say(srun(ranks, libpmi("exchange")).arg("plain"), ranks, ": exchanged");
-        all_say(srun(ranks, libpmi2("exchange")), ranks, ": exchanged");
+        srun(ranks, libpmi("exchange")).arg("plain").run().assert_each_says(ranks, ": exchanged");
+        srun(ranks, libpmi2("exchange")).run().assert_each_says(ranks, ": exchanged");
     }
 }
 
 #[test]
 fn calls_between_the_halves_of_a_split_barrier() {
-    all_say(srun(4, libpmi("overlap")), 4, ": overlapped");
+    srun(4, libpmi("overlap")).run().assert_each_says(4, ": overlapped");
 }
 
 #[test]
 fn rings_and_node_attributes() {
-    all_say(srun(4, libpmi2("ring")), 4, ": round the ring");
-    all_say(srun(4, libpmi2("attributes")), 4, ": attributes shared");
+    srun(4, libpmi2("ring")).run().assert_each_says(4, ": round the ring");
+    srun(4, libpmi2("attributes")).run().assert_each_says(4, ": attributes shared");
 }
 
 #[test]
