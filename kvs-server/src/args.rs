@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use pmi_protocol::limits::LOG_CEILING_DEFAULT;
 
-use crate::sockets::{PortRange, parse_port_range};
+use pmi_server_io::sockets::{PortRange, parse_port_range};
 
 /// The key-value server of one parallel job: put, get and barrier for PMI clients, over UDP.
 ///

@@ -12,13 +12,14 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use pmi_kvs_server::args::Args;
 use pmi_kvs_server::channel::Channel;
-use pmi_kvs_server::memory::LogFile;
+use pmi_kvs_server::inherit;
 use pmi_kvs_server::serve::{Parts, Service};
-use pmi_kvs_server::udp::Udp;
-use pmi_kvs_server::{inherit, memory, sockets};
 use pmi_protocol::key::Secret;
 use pmi_protocol::log::GroupSpec;
 use pmi_protocol::server::Server;
+use pmi_server_io::memory::LogFile;
+use pmi_server_io::udp::Udp;
+use pmi_server_io::{memory, sockets};
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -15,8 +15,8 @@ use pmi_protocol::server::{self, Server};
 
 use crate::channel::Channel;
 use crate::control::{Command, Event, Statistics};
-use crate::memory::{LogFile, Region};
-use crate::udp::{Client, Udp};
+use pmi_server_io::memory::{LogFile, Region};
+use pmi_server_io::udp::{Client, Udp};
 
 /// How long a server without a launcher goes on after its job has failed: ranks that a busy host starts only now, or whose
 /// node has missed the news, are told why, and need not find out by its silence.

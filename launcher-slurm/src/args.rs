@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 
 use clap::{ArgAction, Parser};
-use pmi_kvs_server::sockets::{PortRange, parse_port_range};
 use pmi_protocol::limits::{LOG_CEILING_DEFAULT, LOG_CEILING_MAX, LOG_CEILING_MIN};
+use pmi_server_io::sockets::{PortRange, parse_port_range};
 
 /// What our own options begin with. Everything from the first other word on is srun's.
 const OURS: &str = "--pmi-";

@@ -17,9 +17,9 @@ use args::Args;
 use clap::CommandFactory;
 use nix::unistd::execve;
 use pmi_bridge::sys::default_sigpipe;
-use pmi_kvs_server::sockets;
 use pmi_launch::error::Error;
 use pmi_launch::{key, resolve};
+use pmi_server_io::sockets;
 
 use handover::Handover;
 use supervisor::Supervisor;

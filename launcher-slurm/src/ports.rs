@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
-use pmi_kvs_server::sockets::{PortRange, parse_port_range};
 use pmi_launch::resolve;
+use pmi_server_io::sockets::{PortRange, parse_port_range};
 
 /// Any port that is free.
 const ANY: PortRange = 0..=0;

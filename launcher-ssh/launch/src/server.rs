@@ -18,7 +18,7 @@ use std::{io, net};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pmi_kvs_server::control::{Command, Event};
-use pmi_kvs_server::{memory, sockets};
+use pmi_server_io::{memory, sockets};
 
 use crate::endpoint::Endpoint;
 use crate::environment::is_foreign;
