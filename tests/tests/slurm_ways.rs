@@ -2,7 +2,8 @@
 
 use pmi_tests::artifacts::{conformance_program, library_dir};
 use pmi_tests::slurm::ALICE;
-use pmi_tests::{Job, Mpi, Outcome, Way, c_program, on_every_way, ring_program};
+use pmi_tests::way::SIXTY_FOUR;
+use pmi_tests::{Job, Mpi, Outcome, Slurm, Way, c_program, on_every_way, ring_program};
 
 on_every_way!(
     c_programs_over_pmi_1,
@@ -13,6 +14,7 @@ on_every_way!(
     mpich_4_on_one_host,
     mpich_5,
     mpi4py,
+    one_datagram_in_five_is_lost,
 );
 
 const RANKS: u32 = 64;
@@ -62,7 +64,7 @@ fn intel_mpi_through_the_library(way: Way) {
 }
 
 fn intel_mpi_over_the_wire(way: Way) {
-    let options = ["--pmi-no-library", "--nodes=4", "--ntasks=64", "--ntasks-per-node=16"];
+    let options = [&["--pmi-no-library"], &SIXTY_FOUR[..]].concat();
     assert_hello(Mpi::Intel.hello(way.step(ALICE, &options), RANKS), 16);
 }
 
@@ -79,4 +81,14 @@ fn mpich_5(way: Way) {
 fn mpi4py(way: Way) {
     let outcome = run(Mpi::Mpi4py.hello(way.step_of_64(ALICE), RANKS));
     assert!(outcome.stdout.starts_with("hello: 64 ranks, all results right"), "{}", outcome.stdout);
+}
+
+fn one_datagram_in_five_is_lost(way: Way) {
+    let slurm = Slurm::of(4);
+    slurm.loss(20);
+    let step = || way.step_on(&slurm, ALICE, &SIXTY_FOUR);
+    let outcome = run(step().arg(c_program("exchange")).args(["64", "16"]));
+    assert_eq!(outcome.stdout, format!("exchange: {RANKS} ranks, all values right\n"));
+    assert_hello(Mpi::Mpich5.hello(step(), RANKS), 16);
+    slurm.assert_nothing_left(ALICE);
 }
