@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use pmi_bridge::task::Environment;
 use pmi_launch::environment::is_foreign;
 use pmi_launch::error::Error;
 use pmi_launch::resolve::Installation;
@@ -64,29 +65,27 @@ impl Handover {
         Ok(Handover { way, set })
     }
 
-    /// srun's environment, made of ours: lines `NAME=value`. What an outer job or another PMI starter has left there
-    /// is not passed on.
-    pub fn environment(
-        &self,
-        ours: impl Iterator<Item = (OsString, OsString)>,
-    ) -> impl IntoIterator<Item = OsString> {
-        let (mut lines, mut kept) = (Vec::new(), Vec::new());
+    /// srun's environment, made of ours. What an outer job or another PMI starter has left there is not passed on.
+    pub fn environment(&self, ours: impl Iterator<Item = (OsString, OsString)>) -> Environment {
+        let mut environment = Environment::new();
         for (name, value) in ours.filter(|(name, _)| !self.drops(name)) {
             match self.way.replaced().iter().find(|(replaced, _)| name == *replaced) {
-                Some((_, keeper)) => kept.push((*keeper, value)),
-                None => lines.push(line(&name, &value)),
-            }
+                Some((_, keeper)) => environment.insert((*keeper).into(), value),
+                None => environment.insert(name, value),
+            };
         }
-        let set = self.set.iter().cloned().chain(kept);
-        lines.extend(set.map(|(name, value)| line(OsStr::new(name), &value)));
-        lines
+        environment.extend(self.set.iter().map(|(name, value)| ((*name).into(), value.clone())));
+        environment
     }
 
     /// Does this variable speak of a PMI server or a rank that is not this step's?
     fn drops(&self, name: &OsStr) -> bool {
         let kept_for_prolog =
             self.way == Way::Prolog && REPLACED.iter().any(|(_, keeper)| name == *keeper);
-        is_outer(name) && !kept_for_prolog
+        // Settings of the user's for a server of Slurm's, which may yet serve the step.
+        let kept_for_slurm = self.way == Way::Plugin { by_default: true }
+            && name.as_bytes().starts_with(b"PMIX_MCA_");
+        is_outer(name) && !kept_for_prolog && !kept_for_slurm
     }
 }
 
@@ -118,13 +117,6 @@ fn is_outer(name: &OsStr) -> bool {
         && is_foreign(name)
 }
 
-fn line(name: &OsStr, value: &OsStr) -> OsString {
-    let mut line = name.to_owned();
-    line.push("=");
-    line.push(value);
-    line
-}
-
 /// The task prolog, by a path that the nodes know too.
 fn prolog() -> Result<PathBuf, Error> {
     let installation =
@@ -154,18 +146,17 @@ mod tests {
             ("SLURM_PMI_KVS", "no"),
         ];
         let ours = ours.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let mut lines: Vec<OsString> = handover.environment(ours).into_iter().collect();
-        lines.sort();
         let expected = [
-            "A=1",
-            "PMI_DEBUG=1",
-            "PMI_KVS_JOB=new",
-            "SLURM_JOB_ID=7",
-            "SLURM_PMI_KVS=no",
-            "SLURM_PMI_TASK_PROLOG=mine",
-            "SLURM_STEP_ID=0",
-            "SLURM_TASK_PROLOG=ours",
+            ("A", "1"),
+            ("PMI_DEBUG", "1"),
+            ("PMI_KVS_JOB", "new"),
+            ("SLURM_JOB_ID", "7"),
+            ("SLURM_PMI_KVS", "no"),
+            ("SLURM_PMI_TASK_PROLOG", "mine"),
+            ("SLURM_STEP_ID", "0"),
+            ("SLURM_TASK_PROLOG", "ours"),
         ];
-        assert_eq!(lines, expected);
+        let expected = expected.map(|(name, value)| (name.into(), value.into()));
+        assert_eq!(handover.environment(ours), Environment::from(expected));
     }
 }

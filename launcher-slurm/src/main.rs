@@ -57,7 +57,11 @@ fn become_srun(args: &Args, words: Vec<OsString>) -> Result<Infallible, Error> {
     let argv = std::iter::once(OsString::from("srun")).chain(words);
     let argv = argv.map(|word| c_string("an argument", word)).collect::<Result<Vec<_>, _>>()?;
     let environment = handover.environment(std::env::vars_os());
-    let lines = environment.into_iter().map(|line| c_string("an environment variable", line));
+    let lines = environment.into_iter().map(|(mut line, value)| {
+        line.push("=");
+        line.push(value);
+        c_string("an environment variable", line)
+    });
     let envp = lines.collect::<Result<Vec<_>, _>>()?;
     let program = c_string("the path of srun", srun.into_os_string())?;
     default_sigpipe();
