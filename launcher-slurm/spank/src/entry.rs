@@ -69,8 +69,8 @@ extern "C" fn on_option(_number: c_int, value: *const c_char, remote: c_int) -> 
         false => unsafe { CStr::from_ptr(value) },
     };
     match local::choose(value.to_str().unwrap_or("\u{fffd}")) {
-        Ok(()) => SUCCESS,
-        Err(()) => FAILURE,
+        true => SUCCESS,
+        false => FAILURE,
     }
 }
 
@@ -111,18 +111,16 @@ pub unsafe extern "C" fn slurm_spank_init_post_opt(
     count: c_int,
     values: *mut *mut c_char,
 ) -> c_int {
-    let done = guarded(|| match context() {
+    let context = context();
+    let done = guarded(|| match context {
         // SAFETY: Slurm has just passed them.
         Context::Local => local::begin(&Settings::parse(unsafe { arguments(count, values) })?),
-        Context::Allocator => {
-            local::hand_on();
-            Ok(())
-        }
-        _ => Ok(()),
+        // Slurm itself hands the option on to the job's steps.
+        Context::Allocator | Context::Remote | Context::Other => Ok(()),
     });
     if let Err(text) = done {
         complain(&text);
-        if context() == Context::Local {
+        if context == Context::Local {
             // srun has nothing to undo yet. Going on, as it does with an optional plugin, would start every rank as a
             // job of one.
             std::process::exit(NOT_BEGUN);

@@ -8,7 +8,7 @@ use crate::settings::{Decision, Settings, decide, yes_or_no};
 use crate::slurm::{apply_here, plugin_path};
 use crate::words::{Word, ask};
 
-/// Whether steps shall have a server: the user's default, which sbatch and salloc make of their option.
+/// Whether steps shall have a server, where no option says. The user's.
 const CHOICE: &str = "SLURM_PMI_KVS";
 /// Set by pmi-srun: the process that it becomes has a server already.
 const WRAPPED: &str = "SLURM_PMI_SRUN";
@@ -26,14 +26,11 @@ static OPTION: Mutex<Option<bool>> = Mutex::new(None);
 /// Is the step's server there already? srun calls the hook once for each component of a heterogeneous step.
 static BEGUN: Mutex<bool> = Mutex::new(false);
 
-/// Takes the option's value.
-///
-/// # Errors
-/// It is neither yes nor no.
-pub fn choose(value: &str) -> Result<(), ()> {
-    let choice = yes_or_no(value)?;
-    *OPTION.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(choice);
-    Ok(())
+/// Takes the option's value; false if it is neither yes nor no.
+pub fn choose(value: &str) -> bool {
+    let choice = yes_or_no(value);
+    *OPTION.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = choice;
+    choice.is_some()
 }
 
 fn chosen() -> Option<bool> {
@@ -102,12 +99,4 @@ fn start(settings: &Settings, decision: Decision) -> Result<Vec<Word>, String> {
     ask(&mut command).map_err(|reason| {
         format!("this step gets no PMI server: {reason} (srun --pmi-kvs=no does without)")
     })
-}
-
-/// In sbatch and salloc: the option becomes the default of the job's steps.
-pub fn hand_on() {
-    if let Some(choice) = chosen() {
-        let value = if choice { "yes" } else { "no" };
-        apply_here(vec![Word::Export(CHOICE.into(), value.into())]);
-    }
 }

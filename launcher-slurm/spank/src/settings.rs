@@ -85,15 +85,16 @@ pub enum Decision {
     Off,
 }
 
-/// The option's value, or the variable's: yes or no.
-///
-/// # Errors
-/// It is neither.
-pub fn yes_or_no(text: &str) -> Result<bool, ()> {
+/// As Slurm writes a value that was left out, where it hands an option of salloc and sbatch down to srun (seen with
+/// 22.05).
+const LEFT_OUT: &str = "(null)";
+
+/// The value of the option, or of the variable: yes, also where it is left out, or no. `None` for anything else.
+pub fn yes_or_no(text: &str) -> Option<bool> {
     match text {
-        "" | "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(()),
+        "" | LEFT_OUT | "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
     }
 }
 
@@ -109,7 +110,7 @@ pub fn decide(
     let asked = match (option, variable) {
         (Some(option), _) => Some(option),
         (None, None) => None,
-        (None, Some(text)) => Some(yes_or_no(text).map_err(|()| {
+        (None, Some(text)) => Some(yes_or_no(text).ok_or_else(|| {
             format!("the variable SLURM_PMI_KVS is '{text}': it can be yes or no")
         })?),
     };

@@ -97,14 +97,15 @@ impl Spank {
     /// Does to the task's environment what a program of ours has said.
     pub fn apply(&self, words: Vec<Word>) -> Result<(), String> {
         for word in words {
-            // SAFETY: the handle is valid, and Slurm copies the strings.
             let code = match word {
                 Word::Export(name, value) => {
                     let (name, value) = (c_string(name.into_vec()), c_string(value.into_vec()));
+                    // SAFETY: the handle is valid, and Slurm copies the strings.
                     unsafe { spank::spank_setenv(self.0, name.as_ptr(), value.as_ptr(), 1) }
                 }
                 Word::Unset(name) => {
                     let name = c_string(name.into_vec());
+                    // SAFETY: the handle is valid, and Slurm copies the string.
                     unsafe { spank::spank_unsetenv(self.0, name.as_ptr()) }
                 }
                 Word::Print(_) => continue,
@@ -170,9 +171,10 @@ impl CommandOption {
 /// called before they start any.
 pub fn apply_here(words: Vec<Word>) {
     for word in words {
-        // SAFETY: by this function's own condition.
         match word {
+            // SAFETY: by this function's own condition.
             Word::Export(name, value) => unsafe { std::env::set_var(name, value) },
+            // SAFETY: by this function's own condition.
             Word::Unset(name) => unsafe { std::env::remove_var(name) },
             Word::Print(_) => {}
         }
