@@ -8,6 +8,7 @@ pub mod leftovers;
 pub mod mpi;
 pub mod slurm;
 pub mod starter;
+pub mod step;
 pub mod tree;
 pub mod wait;
 
@@ -16,4 +17,5 @@ pub use job::{Job, Outcome, Running};
 pub use mpi::{Mpi, ring_program};
 pub use slurm::Slurm;
 pub use starter::Starter;
+pub use step::Way;
 pub use wait::until;

@@ -92,8 +92,9 @@ pub unsafe extern "C" fn slurm_spank_init(
         // SAFETY: Slurm has just passed them.
         let (spank, words) = unsafe { (Spank::new(handle), arguments(count, values)) };
         spank.register(&OPTION)?;
-        match context {
-            Context::Local => local::prepare(&Settings::parse(words)?),
+        match (context, Settings::parse(words)) {
+            (Context::Local, Ok(settings)) => local::prepare(&settings),
+            // What is wrong with them is said where it matters.
             _ => Ok(()),
         }
     });
@@ -114,7 +115,7 @@ pub unsafe extern "C" fn slurm_spank_init_post_opt(
     let context = context();
     let done = guarded(|| match context {
         // SAFETY: Slurm has just passed them.
-        Context::Local => local::begin(&Settings::parse(unsafe { arguments(count, values) })?),
+        Context::Local => local::begin(Settings::parse(unsafe { arguments(count, values) })),
         // Slurm itself hands the option on to the job's steps.
         Context::Allocator | Context::Remote | Context::Other => Ok(()),
     });

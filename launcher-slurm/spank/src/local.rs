@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use crate::settings::{Decision, Settings, decide, yes_or_no};
-use crate::slurm::{apply_here, plugin_path};
+use crate::slurm::{apply_here, complain, plugin_path};
 use crate::words::{Word, ask};
 
 /// Whether steps shall have a server, where no option says. The user's.
@@ -61,16 +61,23 @@ pub fn prepare(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// Starts the server, if the step shall have one.
-pub fn begin(settings: &Settings) -> Result<(), String> {
+/// Starts the server, if the step shall have one. A mistake in plugstack.conf ends only steps for which a server is
+/// asked; the others are told of it.
+pub fn begin(settings: Result<Settings, String>) -> Result<(), String> {
     let mut begun = BEGUN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if *begun || is_wrapped() {
         return Ok(());
     }
-    let decision = decide(chosen(), text_of(CHOICE).as_deref(), settings.default)?;
-    let words = match decision {
-        Decision::Off => off(settings),
-        _ => start(settings, decision)?,
+    let default = settings.as_ref().is_ok_and(|settings| settings.default);
+    let decision = decide(chosen(), text_of(CHOICE).as_deref(), default)?;
+    let words = match (settings, decision) {
+        (Ok(settings), Decision::Off) => off(&settings),
+        (Ok(settings), _) => start(&settings, decision)?,
+        (Err(text), Decision::Off) => {
+            complain(&text);
+            Vec::new()
+        }
+        (Err(text), _) => return Err(text),
     };
     apply_here(words);
     *begun = decision != Decision::Off;

@@ -47,14 +47,12 @@ impl Settings {
     /// # Errors
     /// It is nowhere.
     pub fn program(&self, name: &str, plugin: &Path) -> Result<PathBuf, String> {
-        let directory = plugin.parent().unwrap_or(Path::new("/"));
         // Installed, the plugin is in lib/slurm; where it was built, all is in one directory.
-        let places = match &self.prefix {
+        let beside = plugin.with_file_name(name);
+        let around = plugin.ancestors().nth(3).map(|prefix| prefix.join("libexec").join(name));
+        let places: Vec<PathBuf> = match &self.prefix {
             Some(prefix) => vec![prefix.join("libexec").join(name)],
-            None => vec![
-                directory.join("../../libexec").components().collect::<PathBuf>().join(name),
-                directory.join(name),
-            ],
+            None => around.into_iter().chain([beside]).collect(),
         };
         let found = places.iter().find(|place| place.exists());
         found.cloned().ok_or_else(|| {
