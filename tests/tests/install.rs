@@ -63,6 +63,8 @@ fn an_installation_works_and_can_be_removed() {
         "bin/pmi-info",
         "bin/pmi-kvs-server",
         "libexec/pmi-task-prolog",
+        "libexec/pmi-step-server",
+        "lib/slurm/spank_pmi.so",
         "lib/libpmi.so",
         "lib/libpmi2.so",
         "include/pmi.h",
@@ -72,6 +74,7 @@ fn an_installation_works_and_can_be_removed() {
         "share/man/man1/pmi-ssh.1",
         "share/man/man1/pmi-srun.1",
         "share/man/man7/libpmi2.7",
+        "share/man/man8/spank_pmi.8",
     ] {
         assert!(prefix.join(file).exists(), "{file} is missing among {:?}", files_below(&prefix));
     }

@@ -63,13 +63,15 @@ fn mpi4py_on_four_nodes() {
 /// Through libpmi2.so.0 on one node: it asks for PMI_process_mapping, which that library knows of one node only.
 #[test]
 fn intel_mpi_through_both_libraries() {
-    for (library, call, nodes) in [("libpmi.so.0", "PMI_Init", 4), ("libpmi2.so.0", "PMI2_Init", 1)]
-    {
-        let job = srun(&["--ntasks=8", &format!("--nodes={nodes}"), "--distribution=cyclic"]);
-        let job = job.env("PMI_DEBUG", "1").env("I_MPI_PMI_LIBRARY", library_dir().join(library));
-        let outcome = Mpi::Intel.hello(job, 8).run();
+    let one_node = ["--nodes=1", "--ntasks=4"];
+    for (library, call, options, ranks, node) in [
+        ("libpmi.so.0", "PMI_Init", &EIGHT[..], 8, 2),
+        ("libpmi2.so.0", "PMI2_Init", &one_node, 4, 4),
+    ] {
+        let job = srun(options).env("I_MPI_PMI_LIBRARY", library_dir().join(library));
+        let outcome = Mpi::Intel.hello(job.env("PMI_DEBUG", "1"), ranks).run();
         outcome.assert_success().assert_says(&[call]);
-        let line = format!("hello: 8 ranks, {} on a node, all results right\n", 8 / nodes);
+        let line = format!("hello: {ranks} ranks, {node} on a node, all results right\n");
         assert_eq!(outcome.stdout, line);
     }
 }
