@@ -60,12 +60,13 @@ fn mpi4py_on_four_nodes() {
     assert!(said.starts_with("hello: 8 ranks, all results right"), "{said}");
 }
 
-/// Through libpmi2.so.0 on one node: it asks for PMI_process_mapping, which that library knows of one node only.
+/// libpmi2.so.0 does not know which ranks share a node, where there are several: it says that none do.
 #[test]
 fn intel_mpi_through_both_libraries() {
     let one_node = ["--nodes=1", "--ntasks=4"];
     for (library, call, options, ranks, node) in [
         ("libpmi.so.0", "PMI_Init", &EIGHT[..], 8, 2),
+        ("libpmi2.so.0", "PMI2_Init", &EIGHT, 8, 1),
         ("libpmi2.so.0", "PMI2_Init", &one_node, 4, 4),
     ] {
         let job = srun(options).env("I_MPI_PMI_LIBRARY", library_dir().join(library));
