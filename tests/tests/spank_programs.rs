@@ -118,7 +118,7 @@ fn several_programs_from_a_file() {
     assert_eq!(outcome.stdout, "exchange: 4 ranks, all values right\n");
 }
 
-/// The option counts for all of the step, whichever component has it.
+/// One component that has the option is enough.
 #[test]
 fn a_heterogeneous_step_is_one_job() {
     let first = srun(&["--ntasks=2"]);

@@ -20,10 +20,11 @@ const OFF: &str = "SLURM_PMI_OFF";
 const KEPT: [(&str, &str); 2] =
     [("SLURM_TASK_PROLOG", "SLURM_PMI_TASK_PROLOG"), ("SLURM_MPI_TYPE", "SLURM_PMI_MPI_TYPE")];
 
-/// What the option says, if it was used: its last use counts, for all of the step.
+/// What the option says, if it was used.
 static OPTION: Mutex<Option<bool>> = Mutex::new(None);
 
-/// Is the step's server there already? srun calls the hook once for each component of a heterogeneous step.
+/// Is the step's server there already? srun calls the hook once for each component of a heterogeneous step (seen with
+/// 22.05), and the first that wants a server has it started for all.
 static BEGUN: Mutex<bool> = Mutex::new(false);
 
 /// Takes the option's value; false if it is neither yes nor no.
