@@ -80,6 +80,27 @@ build_programs() {
     cargo build --release --quiet -p pmi -p pmi-ssh -p pmi-kvs-server
 }
 
+# What spank_pmi.so is built with: the headers of Slurm, and libclang, which reads them for Rust.
+need_slurm_headers() { need_apt libslurm-dev libclang-dev; }
+
+# slurm_include: the directory that has slurm/spank.h, which launcher-slurm/spank/build.rs looks for in the same places.
+slurm_include() {
+    local place
+    for place in ${SLURM_INCLUDE_DIR:-/usr/include /usr/local/include /opt/slurm/include /usr/local/slurm/include}; do
+        [ ! -e "$place/slurm/spank.h" ] || { echo "$place" && return; }
+    done
+    return 1
+}
+
+# can_read_headers: whether there is a libclang where bindgen looks for one.
+can_read_headers() {
+    local place
+    for place in ${LIBCLANG_PATH:-/usr/lib/llvm-*/lib /usr/lib /usr/lib64 /usr/lib64/llvm* /usr/lib/*-linux-gnu}; do
+        ! compgen -G "$place/libclang*.so*" >/dev/null || return 0
+    done
+    return 1
+}
+
 # What a directory under target/venv was filled with, so that a changed pin is noticed.
 is_complete() { [ "$(cat "$venvs/$1/.complete" 2>/dev/null)" = "${*:2}" ]; }
 

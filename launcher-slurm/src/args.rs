@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 
 use clap::{ArgAction, Parser};
-use pmi_protocol::limits::{LOG_CEILING_DEFAULT, LOG_CEILING_MAX, LOG_CEILING_MIN};
-use pmi_server_io::sockets::{PortRange, parse_port_range};
+
+use crate::step::Settings;
 
 /// What our own options begin with. Everything from the first other word on is srun's.
 const OURS: &str = "--pmi-";
@@ -36,19 +36,9 @@ const OURS: &str = "--pmi-";
     override_usage = "pmi-srun [--pmi-OPTION]... [WORDS OF SRUN]..."
 )]
 pub struct Args {
-    /// UDP ports of which the server takes the first free one [default: Slurm's SrunPortRange]
-    #[arg(long, value_name = "LOW-HIGH", require_equals = true, value_parser = parse_port_range)]
-    pub pmi_port_range: Option<PortRange>,
-
-    /// Most bytes that all keys and values of the step may have
-    #[arg(long, value_name = "BYTES", require_equals = true, default_value_t = LOG_CEILING_DEFAULT,
-          value_parser = clap::value_parser!(u64).range(LOG_CEILING_MIN..=LOG_CEILING_MAX))]
-    pub pmi_log_ceiling: u64,
-
-    /// Do not set LD_LIBRARY_PATH, I_MPI_PMI_LIBRARY, FLUX_JOB_ID and FLUX_PMI_LIBRARY_PATH, by which programs find our
-    /// libpmi.so
-    #[arg(long)]
-    pub pmi_no_library: bool,
+    /// About the server and the tasks.
+    #[command(flatten)]
+    pub settings: Settings,
 
     /// Print this help and end; --help is srun's
     #[arg(long, action = ArgAction::HelpLong)]
@@ -91,8 +81,8 @@ mod tests {
         Args::command().debug_assert();
         let line = "--pmi-port-range=5000-5010 --pmi-no-library -n 2 --help ./a --pmi-man : -n 3 b";
         let (args, rest) = parse(words(line));
-        assert_eq!(args.pmi_port_range, Some(5000..=5010));
-        assert!(args.pmi_no_library && !args.pmi_man);
+        assert_eq!(args.settings.pmi_port_range, Some(5000..=5010));
+        assert!(args.settings.pmi_no_library && !args.pmi_man);
         assert_eq!(rest, words("-n 2 --help ./a --pmi-man : -n 3 b"));
         assert_eq!(parse(words("a")).1, words("a"));
     }

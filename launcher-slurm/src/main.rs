@@ -1,28 +1,24 @@
 //! `pmi-srun`: becomes srun, beside a server for its step. README.md has the picture.
 #![forbid(unsafe_code)]
 
-mod args;
-mod handover;
-mod ports;
-mod supervisor;
-
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use args::Args;
 use clap::CommandFactory;
-use nix::unistd::execve;
-use pmi_bridge::sys::default_sigpipe;
+use nix::unistd::{Pid, execve};
+use pmi_bridge::sys::{default_sigpipe, pidfd_open};
 use pmi_launch::error::Error;
-use pmi_launch::{key, resolve};
-use pmi_server_io::sockets;
+use pmi_launch::resolve;
+use pmi_srun::args::{self, Args};
+use pmi_srun::handover::{Handover, Way};
+use pmi_srun::step::Step;
+use pmi_srun::supervisor::Supervisor;
 
-use handover::Handover;
-use supervisor::Supervisor;
+/// The program's name, with which the job's name begins.
+const NAME: &str = "pmi-srun";
 
 fn main() -> ExitCode {
     let (args, words) = args::parse(std::env::args_os().skip(1));
@@ -52,42 +48,25 @@ fn print_man_page() -> ExitCode {
 fn become_srun(args: &Args, words: Vec<OsString>) -> Result<Infallible, Error> {
     let path = std::env::var_os("PATH");
     let srun = resolve::program(OsStr::new("srun"), None, path.as_deref())?;
-    let ports = match args.pmi_port_range.clone() {
-        Some(range) => range,
-        None => ports::srun_port_range(path.as_deref()),
-    };
-    let socket = sockets::bind_any(&ports).map_err(|reason| bind_error(&ports, reason))?;
-    let addresses =
-        sockets::reachable(&socket).map_err(Error::system("find this host's addresses"))?;
-    let secret = key::new_secret().map_err(Error::system("make the job's key"))?;
-    let job = key::job_name("pmi-srun", &key::host_name());
-    let handover = Handover::new(args, &addresses_text(&addresses), &job, &secret.to_hex())?;
-    Supervisor { socket, job, secret: secret.to_hex(), log_ceiling: args.pmi_log_ceiling }
-        .start()?;
+    let step = Step::new(NAME, &args.settings, path.as_deref())?;
+    let handover = Handover::new(Way::Wrapper, &args.settings, &step)?;
+    let watched = pidfd_open(Pid::this())
+        .map_err(Error::system("watch srun (pidfd_open, Linux 5.3 or later)"))?;
+    Supervisor::of(step, NAME, watched, &args.settings).start()?;
 
     let argv = std::iter::once(OsString::from("srun")).chain(words);
     let argv = argv.map(|word| c_string("an argument", word)).collect::<Result<Vec<_>, _>>()?;
     let environment = handover.environment(std::env::vars_os());
-    let lines = environment.into_iter().map(|line| c_string("an environment variable", line));
+    let lines = environment.into_iter().map(|(mut line, value)| {
+        line.push("=");
+        line.push(value);
+        c_string("an environment variable", line)
+    });
     let envp = lines.collect::<Result<Vec<_>, _>>()?;
     let program = c_string("the path of srun", srun.into_os_string())?;
     default_sigpipe();
     let Err(errno) = execve(&program, &argv, &envp);
     Err(Error::system("run srun")(errno))
-}
-
-fn bind_error(ports: &sockets::PortRange, reason: io::Error) -> Error {
-    match (*ports.start(), *ports.end()) {
-        (0, 0) => Error::system("bind the key-value server's socket")(reason),
-        // The message names the range and what to do.
-        _ => Error::system("bind the key-value server within --pmi-port-range or SrunPortRange")(
-            reason,
-        ),
-    }
-}
-
-fn addresses_text(addresses: &[SocketAddr]) -> String {
-    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn c_string(what: &str, text: OsString) -> Result<CString, Error> {

@@ -14,9 +14,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pipe2, setsid};
+use nix::unistd::{pipe2, setsid};
 use pmi_bridge::layout::group_of;
-use pmi_bridge::sys::{fork_apart, pidfd_open, pidfd_signal, with_children_kept};
+use pmi_bridge::sys::{fork_apart, pidfd_signal, with_children_kept};
 use pmi_kvs_server::control::Event;
 use pmi_launch::error::Error;
 use pmi_launch::report::stall_text;
@@ -24,6 +24,8 @@ use pmi_launch::resolve::Installation;
 use pmi_launch::server::{Loss, Order, Server};
 use pmi_launch::signals::Signals;
 use pmi_launch::sys::{Inherited, Spawner, reap};
+
+use crate::step::{Settings, Step};
 
 /// After the job's end the ranks have so long to end by themselves: those that our helpers serve get SIGTERM after two
 /// seconds.
@@ -34,29 +36,38 @@ const STARTED: &[u8] = b"started";
 
 /// A supervisor that has not begun.
 pub struct Supervisor {
+    /// Who speaks to the user.
+    name: &'static str,
+    /// srun's process descriptor.
+    srun: OwnedFd,
     /// The server's socket.
-    pub socket: UdpSocket,
+    socket: UdpSocket,
     /// The job's name.
-    pub job: String,
+    job: String,
     /// The job's key: 64 hex digits.
-    pub secret: String,
+    secret: String,
     /// Ceiling of the log in bytes.
-    pub log_ceiling: u64,
+    log_ceiling: u64,
 }
 
 impl Supervisor {
-    /// Forks the supervisor and waits until it has started the server. This process is the one that becomes srun.
+    /// Of this step, for this srun.
+    pub fn of(step: Step, name: &'static str, srun: OwnedFd, settings: &Settings) -> Supervisor {
+        let Step { socket, job, secret, .. } = step;
+        Supervisor { name, srun, socket, job, secret, log_ceiling: settings.pmi_log_ceiling }
+    }
+
+    /// Forks the supervisor and waits until it has started the server. It is no child of this process, which must have
+    /// one thread.
     pub fn start(self) -> Result<(), Error> {
         let program =
             Installation::of_this_program().map_err(Error::system("find this program"))?;
         let program = program.server()?;
-        let srun = pidfd_open(Pid::this())
-            .map_err(Error::system("watch srun (pidfd_open, Linux 5.3 or later)"))?;
         let (reader, writer) =
             pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Error::system("make a pipe"))?;
         let kept = [
             self.socket.as_raw_fd(),
-            srun.as_raw_fd(),
+            self.srun.as_raw_fd(),
             writer.as_raw_fd(),
             io::stderr().as_raw_fd(),
         ];
@@ -64,7 +75,7 @@ impl Supervisor {
             let middle = fork_apart(&kept, || {
                 // Fails only for the leader of a group, which a process that has just been forked is not.
                 let _ = setsid();
-                i32::from(fork_apart(&kept, || self.live(program, srun, writer)).is_err())
+                i32::from(fork_apart(&kept, || self.live(program, writer)).is_err())
             })?;
             Ok(waitpid(middle, None)?)
         });
@@ -73,10 +84,10 @@ impl Supervisor {
     }
 
     /// The supervisor's life; returns its exit code, which nobody asks for.
-    fn live(&self, program: PathBuf, srun: OwnedFd, writer: OwnedFd) -> i32 {
-        match Watch::begin(self, program, srun) {
+    fn live(self, program: PathBuf, writer: OwnedFd) -> i32 {
+        match Watch::begin(&self, program) {
             Ok(mut watch) => {
-                // If pmi-srun is gone, the descriptor tells.
+                // If srun is gone, the descriptor tells.
                 let _ = File::from(writer).write_all(STARTED);
                 watch.run().map_or(1, |()| 0)
             }
@@ -104,8 +115,9 @@ fn wait_for_word(reader: OwnedFd) -> Result<(), Error> {
 
 /// The supervisor at work.
 struct Watch<'a> {
+    name: &'static str,
     job: &'a str,
-    srun: OwnedFd,
+    srun: &'a OwnedFd,
     signals: Signals,
     spawner: Spawner,
     inherited: Inherited,
@@ -116,7 +128,7 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn begin(supervisor: &'a Supervisor, program: PathBuf, srun: OwnedFd) -> Result<Self, Error> {
+    fn begin(supervisor: &'a Supervisor, program: PathBuf) -> Result<Self, Error> {
         let signals = Signals::take().map_err(Error::system("take signals over"))?;
         let open_files =
             getrlimit(Resource::RLIMIT_NOFILE).map_err(Error::system("ask for limits"))?;
@@ -137,8 +149,18 @@ impl<'a> Watch<'a> {
         let null = null.map_err(Error::system("open /dev/null"))?.into();
         let mut spawner = Spawner::new();
         let server = Server::start(&order, socket, null, &mut spawner, &inherited)?;
-        let job = &supervisor.job;
-        Ok(Watch { job, srun, signals, spawner, inherited, server, due: None, told: Vec::new() })
+        let Supervisor { name, job, srun, .. } = supervisor;
+        Ok(Watch {
+            name,
+            job,
+            srun,
+            signals,
+            spawner,
+            inherited,
+            server,
+            due: None,
+            told: Vec::new(),
+        })
     }
 
     /// Until srun has ended.
@@ -237,7 +259,7 @@ impl<'a> Watch<'a> {
 
     fn say_once(&mut self, text: String) {
         if !self.told.contains(&text) {
-            eprintln!("pmi-srun: {text}");
+            eprintln!("{}: {text}", self.name);
             self.told.push(text);
         }
     }

@@ -1,9 +1,11 @@
 //! What scripts/install puts under a prefix works without the source tree, and goes away again.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use pmi_tests::step::with_plugstack;
 use pmi_tests::{Job, Outcome, source_tree};
 
 /// Runs a program to its end; returns what it printed.
@@ -51,9 +53,34 @@ fn assert_independent(prefix: &Path, soname: &str) {
     assert!(!dynamic.contains("RPATH") && !dynamic.contains("RUNPATH"), "{dynamic}");
 }
 
+/// The installed plugin finds the installed programs.
+fn assert_plugin_works(prefix: &Path, program: &Path) {
+    compile_against(prefix, "pmi", "programs/exchange.c", program);
+    let plugin = prefix.join("lib/slurm/spank_pmi.so");
+    let slurm = with_plugstack(1, &format!("required {}", plugin.display()));
+    let outcome = slurm.srun(&["--pmi-kvs", "-n3"]).arg(program).arg("3").run();
+    outcome.assert_success();
+    assert_eq!(outcome.stdout, "exchange: 3 ranks, all values right\n");
+}
+
+#[test]
+fn where_slurms_headers_are_missing_the_plugin_is_left_out() {
+    let place = tempfile::tempdir().expect("temporary directories can be made");
+    let mut command = Command::new(source_tree().join("scripts/install"));
+    command.arg("--prefix").arg(place.path()).env("SLURM_INCLUDE_DIR", "/nowhere");
+    let output = command.output().expect("the script can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("leaving out lib/slurm/spank_pmi.so"), "{said}");
+    assert!(place.path().join("bin/pmi-srun").exists());
+    assert!(!place.path().join("lib/slurm/spank_pmi.so").exists());
+}
+
 #[test]
 fn an_installation_works_and_can_be_removed() {
     let place = tempfile::tempdir().expect("temporary directories can be made");
+    let all = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(place.path(), all).expect("it is ours");
     let prefix = place.path().join("prefix");
     install(&prefix, &[]);
     for file in [
@@ -63,6 +90,8 @@ fn an_installation_works_and_can_be_removed() {
         "bin/pmi-info",
         "bin/pmi-kvs-server",
         "libexec/pmi-task-prolog",
+        "libexec/pmi-step-server",
+        "lib/slurm/spank_pmi.so",
         "lib/libpmi.so",
         "lib/libpmi2.so",
         "include/pmi.h",
@@ -72,6 +101,7 @@ fn an_installation_works_and_can_be_removed() {
         "share/man/man1/pmi-ssh.1",
         "share/man/man1/pmi-srun.1",
         "share/man/man7/libpmi2.7",
+        "share/man/man8/spank_pmi.8",
     ] {
         assert!(prefix.join(file).exists(), "{file} is missing among {:?}", files_below(&prefix));
     }
@@ -85,6 +115,8 @@ fn an_installation_works_and_can_be_removed() {
     assert_eq!(outcome.stdout, "exchange: 3 ranks, all values right\n");
     compile_against(&prefix, "pmi2", "c/pmi2/exchange.c", &program);
     run_installed(&prefix, &program, &[]).assert_each_says(3, ": exchanged");
+
+    assert_plugin_works(&prefix, &place.path().join("exchange-pmi1"));
 
     install(&prefix, &["--uninstall"]);
     assert_eq!(files_below(&prefix), Vec::<String>::new());

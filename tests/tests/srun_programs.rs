@@ -1,43 +1,25 @@
 //! pmi-srun starts programs as srun does, with PMI: libraries of ours and clients that programs carry themselves, under
 //! whatever options srun takes.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 
-use pmi_tests::{Job, Mpi, Slurm, binary, c_program};
+use pmi_tests::step::write_script;
+use pmi_tests::{Job, Mpi, Slurm, Way, binary, c_program};
 
 /// `pmi-srun` with these options on the cluster of four hosts.
 fn pmi_srun(options: &[&str]) -> Job {
-    Slurm::shared_of_four().login(&binary("pmi-srun")).args(options)
+    Way::Wrapper.srun(options)
 }
 
-/// A program of these lines of shell.
-fn write_script(path: &Path, lines: &str) {
-    fs::write(path, format!("#!/bin/sh\n{lines}\n")).expect("the job's directory is writable");
-    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("it is ours");
-}
-
-/// Every rank has each of its values, and the library says that all ranks of one host share it.
-fn exchange_on_one_host(options: &[&str]) {
-    let job = pmi_srun(&["--nodes=1", "--ntasks=4"]).args(options);
-    let outcome = job.arg(c_program("exchange")).arg("4").run();
-    outcome.assert_success();
-    assert_eq!(outcome.stdout, "exchange: 4 ranks, all values right\n");
-}
-
-/// An MPI program finds who shares memory with whom, and all results are right.
 fn hello(mpi: Mpi, options: &[&str], ranks: u32, largest_node: u32) {
-    let outcome = mpi.hello(pmi_srun(options), ranks).run();
-    outcome.assert_success();
-    let line = format!("hello: {ranks} ranks, {largest_node} on a node, all results right\n");
-    assert_eq!(outcome.stdout, line, "{}", outcome.stderr);
+    Way::Wrapper.hello(mpi, options, ranks, largest_node);
 }
 
 #[test]
 fn our_library_whatever_srun_exports() {
     for export in ["--export=ALL", "--export=NONE", "--export=NIL", "--export=A=1"] {
-        exchange_on_one_host(&[export]);
+        Way::Wrapper.exchange_on_one_host(&[export]);
     }
 }
 
@@ -105,26 +87,12 @@ fn a_heterogeneous_step_is_one_job() {
     assert!(outcome.stdout.contains("hello: 5 ranks"), "{}", outcome.stdout);
 }
 
-/// A batch script with `lines`, run to its end; returns what it printed.
-fn batch(options: &[&str], lines: &str) -> String {
-    let job =
-        Slurm::shared_of_four().login(Path::new("sbatch")).args(["--wait", "--output=printed"]);
-    let (script, printed) = (job.directory().join("script"), job.directory().join("printed"));
-    fs::write(&script, format!("#!/bin/sh\n{lines}\n")).expect("the job's directory is writable");
-    let job = job.args(options).arg(&script).start();
-    let printed = pmi_tests::until("the script's output", || {
-        fs::read_to_string(&printed).ok().filter(|text| text.contains("end of script"))
-    });
-    job.finish().assert_success();
-    printed
-}
-
 #[test]
 fn steps_side_by_side_in_a_batch_script() {
     let (srun, program) = (binary("pmi-srun"), c_program("exchange"));
     let step = format!("{} --overlap -N 1 -n 2 {} 2", srun.display(), program.display());
-    let lines = format!("{step} & {step} & wait; {step}; echo end of script");
-    let printed = batch(&["--ntasks=4", "--export=NONE"], &lines);
+    let lines = format!("{step} & {step} & wait; {step}");
+    let printed = Way::Wrapper.batch(&["--ntasks=4", "--export=NONE"], &lines);
     let right = printed.matches("exchange: 2 ranks, all values right").count();
     assert_eq!(right, 3, "{printed}");
 }

@@ -137,9 +137,11 @@ impl Installation {
         self.companion("pmi-kvs-server")
     }
 
-    /// Another program of ours: beside us, in `../libexec`, or in `PATH`.
+    /// Another program of ours: beside us, in `../libexec` or `../bin`, or in `PATH`.
     pub fn companion(&self, name: &'static str) -> Result<PathBuf, Error> {
-        let places = vec![self.directory.join(name), self.directory.join("../libexec").join(name)];
+        let places = [".", "../libexec", "../bin"].map(|place| self.directory.join(place));
+        let places =
+            places.map(|place| place.components().collect::<PathBuf>().join(name)).to_vec();
         let near = places.iter().find(|place| obstacle(place).is_none()).cloned();
         let path = std::env::var_os("PATH");
         near.or_else(|| search(OsStr::new(name), None, path.as_deref()?).ok())

@@ -20,3 +20,4 @@ pub mod serve;
 pub mod sys;
 pub mod task;
 mod waiter;
+pub mod words;

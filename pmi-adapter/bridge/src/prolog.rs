@@ -1,20 +1,36 @@
-//! `pmi-task-prolog`: Slurm runs it before each task of a step that `pmi-srun` has started, as the task's user, and puts
-//! what it prints as `export NAME=value` into the task's environment.
+//! `pmi-task-prolog`: Slurm, or `spank_pmi.so` in Slurm, runs it before each task of a step that has a server of ours, as
+//! the task's user, and puts what it prints as `export NAME=value` into the task's environment.
 //!
 //! Its parent is the process that will be the task. `SLURM_PMI_*` tell it where the job's server is: of the variables
 //! that srun finds in its environment, those that begin with `SLURM` reach the tasks whatever `--export` says (seen with
 //! 22.05). The user's own task prolog, whose place it takes, it runs first.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::unistd::Pid;
 use pmi_bridge::task::{self, Environment, FAILED, Failure, Service};
+use pmi_bridge::words::{apply, differences};
 
-/// What `pmi-srun` hands over stands behind this, under the name that the task shall see.
+/// What `pmi-srun` and `spank_pmi.so` hand over stands behind this, under the name that the task shall see.
 const HANDED: &str = "SLURM_PMI_";
+
+/// Begins like that, and is the user's: whether srun shall have a server of ours.
+const CHOICE: &str = "SLURM_PMI_KVS";
+
+/// Set where we stand in for `spank_pmi.so`: `yes` if the user has asked for it, else `default`.
+const PLUGIN: &str = "SLURM_PMI_SPANK";
+
+/// Set where srun had to know its task prolog before it knew that the step has no server of ours.
+const OFF: &str = "SLURM_PMI_OFF";
+
+/// Variables of which Slurm's own PMI servers set one: mpi/pmi2 the first, others the second, mpi/pmix the third.
+const SERVED: [&str; 3] = ["PMI_FD", "PMI_PORT", "PMIX_NAMESPACE"];
+
+/// `SLURM_STEP_ID` of the shell that salloc runs on the job's first node (`SLURM_INTERACTIVE_STEP` in slurm.h).
+const INTERACTIVE_STEP: &str = "4294967290";
 
 /// The user's own task prolog.
 const USERS_PROLOG: &str = "SLURM_PMI_TASK_PROLOG";
@@ -37,7 +53,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut before: Environment) -> Result<(), Failure> {
+fn run(before: Environment) -> Result<(), Failure> {
+    let answer = match before.contains_key(OsStr::new(OFF)) || yields(&before) {
+        true => unserved(before),
+        false => served(before),
+    }?;
+    io::stdout().write_all(&answer).map_err(|error| Failure::own(format!("cannot answer: {error}")))
+}
+
+/// The answer for a task of ours.
+fn served(mut before: Environment) -> Result<Vec<u8>, Failure> {
     let service = Service {
         port: true,
         library: !before.contains_key(OsStr::new(NO_LIBRARY)),
@@ -52,7 +77,28 @@ fn run(mut before: Environment) -> Result<(), Failure> {
     let after = task::prepare(after, &service)?;
     let mut answer = words;
     differences(&before, &after, &mut answer);
-    io::stdout().write_all(&answer).map_err(|error| Failure::own(format!("cannot answer: {error}")))
+    Ok(answer)
+}
+
+/// The answer for a task that is not: its environment is as if we were not there.
+fn unserved(mut before: Environment) -> Result<Vec<u8>, Failure> {
+    let mut after = taken_over(&before);
+    after.retain(|name, _| !name.as_bytes().starts_with(b"PMI_KVS_"));
+    let mut answer = users_prolog(&before, &after)?;
+    for environment in [&mut before, &mut after] {
+        apply(environment, &answer);
+    }
+    differences(&before, &after, &mut answer);
+    Ok(answer)
+}
+
+/// Is this a task that nobody has asked us to serve, and that needs us not?
+fn yields(environment: &Environment) -> bool {
+    let is = |name: &str, value: &str| {
+        environment.get(OsStr::new(name)).is_some_and(|found| found == value)
+    };
+    let served = SERVED.iter().any(|name| environment.contains_key(OsStr::new(name)));
+    is(PLUGIN, "default") && (served || is("SLURM_STEP_ID", INTERACTIVE_STEP))
 }
 
 /// The process that will be the task.
@@ -60,13 +106,15 @@ fn task_process(environment: &Environment) -> Result<Pid, Failure> {
     let number = environment.get(OsStr::new("SLURM_TASK_PID")).and_then(|text| text.to_str());
     let pid = number.and_then(|text| text.parse().ok()).filter(|pid| *pid > 1).map(Pid::from_raw);
     pid.filter(|_| environment.contains_key(OsStr::new("SLURM_PMI_KVS_SERVER"))).ok_or_else(|| {
-        Failure::own("is run by Slurm in steps that pmi-srun starts, and is of no use elsewhere")
+        Failure::own(
+            "is run by Slurm in steps of pmi-srun and srun --pmi-kvs, and is of no use elsewhere",
+        )
     })
 }
 
 /// The environment with what `pmi-srun` has handed over in place: `SLURM_PMI_KVS_JOB` as `PMI_KVS_JOB`, and so on.
 fn taken_over(before: &Environment) -> Environment {
-    let handed = |name: &OsStr| name.as_bytes().starts_with(HANDED.as_bytes());
+    let handed = |name: &OsStr| name.as_bytes().starts_with(HANDED.as_bytes()) && name != CHOICE;
     let mut after = before.clone();
     after.retain(|name, _| !handed(name));
     for (name, value) in before.iter().filter(|(name, _)| handed(name)) {
@@ -75,7 +123,8 @@ fn taken_over(before: &Environment) -> Environment {
             after.insert(OsStr::from_bytes(plain).to_owned(), value.clone());
         }
     }
-    for (name, kept) in RESTORED {
+    let replaced = !before.contains_key(OsStr::new(PLUGIN));
+    for (name, kept) in RESTORED.into_iter().filter(|_| replaced) {
         match before.get(OsStr::new(kept)) {
             Some(value) => after.insert(name.into(), value.clone()),
             None => after.remove(OsStr::new(name)),
@@ -108,34 +157,6 @@ fn users_prolog(before: &Environment, environment: &Environment) -> Result<Vec<u
     }
 }
 
-/// Does to an environment what Slurm does with a prolog's words.
-fn apply(environment: &mut Environment, words: &[u8]) {
-    for line in words.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start) {
-        if let Some(assignment) = line.strip_prefix(b"export ") {
-            let mut parts = assignment.trim_ascii_start().splitn(2, |byte| *byte == b'=');
-            if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
-                environment.insert(os_string(name), os_string(value));
-            }
-        } else if let Some(name) = line.strip_prefix(b"unset ") {
-            environment.remove(OsStr::from_bytes(name.trim_ascii()));
-        }
-    }
-}
-
-fn os_string(bytes: &[u8]) -> OsString {
-    OsString::from_vec(bytes.to_vec())
-}
-
-/// Says in Slurm's words how to get from one environment to the other.
-fn differences(before: &Environment, after: &Environment, words: &mut Vec<u8>) {
-    for name in before.keys().filter(|name| !after.contains_key(*name)) {
-        words.extend([b"unset ", name.as_bytes(), b"\n"].concat());
-    }
-    for (name, value) in after.iter().filter(|(name, value)| before.get(*name) != Some(value)) {
-        words.extend([b"export ", name.as_bytes(), b"=", value.as_bytes(), b"\n"].concat());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,18 +177,33 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_said() {
-        let mut words = Vec::new();
-        let (before, after) = (environment("A=1 B=2 C=3"), environment("A=1 B=4 D=5=6"));
-        differences(&before, &after, &mut words);
-        assert_eq!(String::from_utf8(words).unwrap(), "unset C\nexport B=4\nexport D=5=6\n");
+    fn the_plugin_has_replaced_nothing() {
+        let before = environment(
+            "SLURM_PMI_KVS_JOB=j SLURM_PMI_SPANK=yes SLURM_PMI_KVS=no SLURM_TASK_PROLOG=mine",
+        );
+        let expected = environment("PMI_KVS_JOB=j SLURM_PMI_KVS=no SLURM_TASK_PROLOG=mine");
+        assert_eq!(taken_over(&before), expected);
     }
 
     #[test]
-    fn the_users_words_are_read_as_slurm_reads_them() {
-        let mut found = environment("A=1 B=2");
-        apply(&mut found, b"export C=x\nprint hello\nunset A\n export B=3=4\nexport nothing\n");
-        assert_eq!(found, environment("B=3=4 C=x"));
+    fn who_is_served_already_is_left_alone_unless_the_user_has_asked() {
+        let yields = |words: &str| super::yields(&environment(words));
+        assert!(yields("SLURM_PMI_SPANK=default PMI_FD=5"));
+        assert!(yields("SLURM_PMI_SPANK=default PMIX_NAMESPACE=slurm"));
+        assert!(yields("SLURM_PMI_SPANK=default SLURM_STEP_ID=4294967290"));
+        assert!(!yields("SLURM_PMI_SPANK=yes PMI_FD=5"));
+        assert!(!yields("SLURM_PMI_SPANK=default SLURM_STEP_ID=0"));
+        assert!(!yields("PMI_FD=5"));
+    }
+
+    #[test]
+    fn nothing_of_ours_is_left_for_a_task_that_is_not_ours() {
+        let before = environment(
+            "A=1 SLURM_PMI_KVS_JOB=j PMI_KVS_JOB=j SLURM_PMI_SPANK=default PMI_FD=5 SLURM_MPI_TYPE=pmi2",
+        );
+        let answer = String::from_utf8(unserved(before).ok().unwrap()).unwrap();
+        let expected = "unset PMI_KVS_JOB\nunset SLURM_PMI_KVS_JOB\nunset SLURM_PMI_SPANK\n";
+        assert_eq!(answer, expected);
     }
 
     #[test]

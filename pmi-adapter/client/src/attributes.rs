@@ -4,6 +4,8 @@
 //! Of the predefined names in `pmi2.h` there are `PMI_process_mapping` (which no header names, and every MPI library
 //! needs), `universeSize`, `localRanks` and `localRanksCount`. The others are not known here, and are not found.
 
+use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
+
 use crate::backend::ReadValue;
 use crate::error::{BackendError, Failure};
 use crate::process::Member;
@@ -14,8 +16,22 @@ impl Member {
         if found(self.backend().job_attribute(name, &mut *read))? {
             return Ok(true);
         }
-        let known = (name == b"universeSize").then(|| self.place().universe_size.to_string());
+        let known = match name {
+            b"universeSize" => Some(self.place().universe_size.to_string()),
+            name if name == PROCESS_MAPPING_KEY.as_bytes() => Some(self.plain_mapping()),
+            _ => None,
+        };
         Ok(tell(known, read))
+    }
+
+    /// All ranks on this node if that is known, else each on a node of its own, which is slower and never wrong: what
+    /// the bridge says where nobody has provided a mapping. All ranks must say the same.
+    fn plain_mapping(&self) -> String {
+        let size = self.place().size;
+        match self.clique().len() == size as usize {
+            true => format!("(vector,(0,1,{size}))"),
+            false => format!("(vector,(0,{size},1))"),
+        }
     }
 
     /// Calls `read` with an attribute of the node. If there is none, waits for it where `wait` says so, else returns
