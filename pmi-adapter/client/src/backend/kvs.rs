@@ -3,7 +3,9 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use pmi_board::session::{Config, Session};
+use pmi_step::{Membership, Step};
 
+use super::step::meet;
 use super::{Backend, LIMITS, Limits, Place, ReadPair, ReadValue};
 use crate::environment::{Placement, Server};
 use crate::error::{BackendError, Failure};
@@ -12,6 +14,8 @@ use crate::error::{BackendError, Failure};
 pub struct Kvs {
     place: Place,
     session: Session,
+    /// Where the step has started the server itself: the helper that misses this rank if it ends without a word.
+    member: Option<Membership>,
 }
 
 /// How a rank joins the job that its environment names.
@@ -33,7 +37,14 @@ pub fn session_config(placement: &Placement, server: &Server) -> Result<Config, 
 /// Joins the job that the environment names.
 pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
     let config = session_config(placement, server)?;
-    Ok(Kvs { place: placement.into(), session: Session::join(config)? })
+    Ok(Kvs { place: placement.into(), session: Session::join(config)?, member: None })
+}
+
+/// Joins the job that the tasks of a Slurm step make among themselves.
+pub fn join_step(placement: &Placement, step: &Step) -> Result<Kvs, Failure> {
+    let (server, member) = meet(placement, step)?;
+    let kvs = join(placement, &server)?;
+    Ok(Kvs { member: Some(member), ..kvs })
 }
 
 /// Every address of every host. One that cannot be resolved is an error only if no other can: a login node
@@ -135,6 +146,8 @@ impl Backend for Kvs {
     }
 
     fn finalize(&self) -> Result<(), BackendError> {
-        self.session.finalize()
+        let outcome = self.session.finalize();
+        self.member.iter().for_each(Membership::left);
+        outcome
     }
 }
