@@ -380,14 +380,15 @@ impl Helper {
         self.over = Some((String::new(), Instant::now(), GRACE.len()));
     }
 
-    /// Tells those who wait where the server is, or that there is none. Then the board is mapped, at once: it must not end
-    /// with a rank that is alone on its node.
+    /// Tells those who wait where the server is, or that there is none. The board is mapped before: it must not end with a
+    /// rank that is alone on its node.
     fn reply(&mut self) {
         let reply = match &self.phase {
             Phase::Serving(found, _) => Reply::Server(found.server, found.secret),
             Phase::Failed(text) => Reply::Failed(text.clone()),
             Phase::Idle | Phase::Seeking(..) => return,
         };
+        self.open_board();
         let bytes = reply.to_bytes();
         let waiting = |guest: &&mut Guest| guest.rank.is_some() && !guest.answered;
         for guest in self.guests.iter_mut().filter(waiting) {
@@ -396,7 +397,6 @@ impl Helper {
             guest.left = matches!(reply, Reply::Failed(_));
             local::tell(&guest.socket, &bytes);
         }
-        self.open_board();
     }
 
     fn open_board(&mut self) {
