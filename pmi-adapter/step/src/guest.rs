@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ pub struct Job {
     pub size: u32,
     /// Number of ranks on this node, where known.
     pub local_size: Option<u32>,
+    /// The ranks of this node, where known (`SLURM_GTIDS`).
+    pub clique: Option<Vec<u32>>,
     /// Name of the node, for a host that stands for several.
     pub node_name: Option<String>,
     /// Longest time that a call may wait.
@@ -52,9 +55,10 @@ pub struct Job {
 
 /// A rank that its helper knows. Dropped without [`left`](Self::left), the rank counts as dead: so it must live as long as
 /// the rank's membership in the job.
-#[derive(Debug)]
 pub struct Membership {
     helper: OwnedFd,
+    timeout: Duration,
+    mapping: Mutex<Option<String>>,
     /// Where the server is.
     pub server: SocketAddr,
     /// The job's 256-bit key.
@@ -66,6 +70,33 @@ impl Membership {
     pub fn left(&self) {
         // A helper that is gone does not miss anybody.
         local::tell(&self.helper, &Word::Left.to_bytes());
+    }
+
+    /// Calls `read` with the step's `PMI_process_mapping`. It is known when the helpers of all nodes have been started: this
+    /// waits for it, as long as a call may wait. False if there is none.
+    pub fn mapping(&self, read: &mut dyn FnMut(&[u8])) -> bool {
+        let mut known = self.mapping.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            *known = self.ask_mapping();
+        }
+        let text = known.as_deref().filter(|text| !text.is_empty());
+        text.map(|text| read(text.as_bytes())).is_some()
+    }
+
+    fn ask_mapping(&self) -> Option<String> {
+        local::tell(&self.helper, &Word::Mapping.to_bytes());
+        let begun = Instant::now();
+        while let Some(rest) = self.timeout.checked_sub(begun.elapsed()) {
+            match local::hear(&self.helper) {
+                Heard::Message(bytes) => match Reply::parse(&bytes) {
+                    Some(Reply::Mapping(text)) => return Some(text),
+                    _ => continue,
+                },
+                Heard::End => return None,
+                Heard::Nothing => readable_within(&self.helper, rest),
+            }
+        }
+        None
     }
 }
 
@@ -84,11 +115,18 @@ pub fn join(job: &Job, say: &dyn Fn(&str)) -> Result<Membership, String> {
         }
         match wait(&helper, job, begun, say) {
             Some(Reply::Server(server, secret)) => {
-                return Ok(Membership { helper, server, secret });
+                let timeout = job.timeout.unwrap_or(PATIENCE);
+                return Ok(Membership {
+                    helper,
+                    timeout,
+                    mapping: Mutex::default(),
+                    server,
+                    secret,
+                });
             }
             Some(Reply::Failed(text)) => return Err(text),
             // It has ended, or was killed: another one can be had.
-            None => {}
+            Some(Reply::Mapping(_)) | None => {}
         }
     }
     Err("the helper of this node says nothing: start the program with pmi-srun".into())
@@ -114,10 +152,14 @@ fn wait(helper: &OwnedFd, job: &Job, begun: Instant, say: &dyn Fn(&str)) -> Opti
         }
         let next = if complained { limit } else { COMPLAIN };
         let rest = next.checked_sub(waited).or_else(|| limit.checked_sub(waited))?;
-        let rest = PollTimeout::try_from(rest.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        // A signal's handler has run, or the time is up: the loop sees.
-        let _ = poll(&mut [PollFd::new(helper.as_fd(), PollFlags::POLLIN)], rest);
+        readable_within(helper, rest);
     }
+}
+
+/// Returns early if a signal's handler has run.
+fn readable_within(socket: &OwnedFd, limit: Duration) {
+    let limit = PollTimeout::try_from(limit.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+    let _ = poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], limit);
 }
 
 /// A connection with the helper of this node, which is started if there is none.

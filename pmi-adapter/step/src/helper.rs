@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,13 @@ use pmi_board::Failure;
 use pmi_board::session::{Config, Ensemble};
 use pmi_protocol::pace::Micros;
 
+use crate::attendee::Attendee;
 use crate::guest::{Job, PATIENCE};
+use crate::layout::Layout;
 use crate::life::Life;
-use crate::local::{self, Heard, Reply, Word};
-use crate::message::{self, Promise, State, Tag};
+use crate::local::{self, Reply};
+use crate::mail::Mail;
+use crate::message::{Promise, State, Tag};
 use crate::munge::{Munge, Trouble};
 use crate::ports;
 use crate::seek::{Found, Seek};
@@ -64,17 +67,6 @@ pub fn run(plan: Plan) {
     }
 }
 
-/// A rank of this node.
-struct Guest {
-    socket: OwnedFd,
-    /// None if its process is not to be seen: then its connection tells.
-    life: Option<Life>,
-    rank: Option<u32>,
-    answered: bool,
-    left: bool,
-    ended: bool,
-}
-
 /// How far the helper is.
 enum Phase {
     /// Nobody has said yet which rank he is.
@@ -95,10 +87,11 @@ struct Helper {
     anchor: Option<Life>,
     anchor_pid: u32,
     listener: Option<OwnedFd>,
-    guests: Vec<Guest>,
+    guests: Vec<Attendee>,
     phase: Phase,
     mail: Mail,
     board: Option<Ensemble>,
+    layout: Option<Layout>,
     /// Ranks that have ended and that nobody has been told of.
     lost: VecDeque<u32>,
     /// Why credentials could not be read.
@@ -112,7 +105,7 @@ struct Helper {
 impl Helper {
     fn new(plan: Plan) -> io::Result<Helper> {
         let (socket, pid) = plan.first;
-        let first = Guest::new(socket, pid);
+        let first = Attendee::new(socket, pid);
         Ok(Helper {
             tag: Tag::of(&plan.job.step.key()),
             job: plan.job,
@@ -125,6 +118,7 @@ impl Helper {
             phase: Phase::Idle,
             mail: Mail::open()?,
             board: None,
+            layout: None,
             lost: VecDeque::new(),
             complaint: None,
             over: None,
@@ -150,6 +144,7 @@ impl Helper {
         self.hear_guests();
         self.act();
         self.reply();
+        self.settle_layout();
         self.report_lost();
         self.end_guests();
         Ok(())
@@ -158,6 +153,7 @@ impl Helper {
     fn wait(&self) -> io::Result<()> {
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.mail.socket.as_fd()];
         fds.extend(self.listener.as_ref().map(AsFd::as_fd));
+        fds.extend(self.layout.as_ref().and_then(Layout::socket));
         // Whoever has left is watched for his end, and for nothing else.
         fds.extend(self.guests.iter().map(|guest| guest.socket.as_fd()));
         fds.extend(self.guests.iter().filter_map(|guest| guest.life.as_ref()?.fd()));
@@ -184,7 +180,9 @@ impl Helper {
         let step = self.next_step().map(|(at, _)| at.saturating_duration_since(Instant::now()));
         let blind = self.guests.iter().any(|guest| guest.life.as_ref().is_some_and(is_blind))
             || self.anchor.as_ref().is_some_and(is_blind);
-        let wait = [phase, step, blind.then_some(LOOK)].into_iter().flatten().min();
+        let layout = self.layout.as_ref().and_then(Layout::deadline);
+        let layout = layout.map(|due| due.saturating_duration_since(Instant::now()));
+        let wait = [phase, step, layout, blind.then_some(LOOK)].into_iter().flatten().min();
         wait.map_or(PollTimeout::NONE, |wait| {
             let millis = (wait + Duration::from_micros(999)).as_millis();
             PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
@@ -254,12 +252,12 @@ impl Helper {
 
     fn welcome(&mut self) {
         while let Some((socket, pid)) = self.listener.as_ref().and_then(local::accept) {
-            self.guests.push(Guest::new(socket, pid));
+            self.guests.push(Attendee::new(socket, pid));
         }
     }
 
     fn hear_guests(&mut self) {
-        let here: Vec<u32> = self.guests.iter_mut().filter_map(Guest::listen).collect();
+        let here: Vec<u32> = self.guests.iter_mut().filter_map(Attendee::listen).collect();
         let guests = std::mem::take(&mut self.guests);
         let (ended, staying) = guests.into_iter().partition::<Vec<_>, _>(|guest| guest.ended);
         self.guests = staying;
@@ -390,11 +388,25 @@ impl Helper {
         };
         self.open_board();
         let bytes = reply.to_bytes();
-        let waiting = |guest: &&mut Guest| guest.rank.is_some() && !guest.answered;
+        let waiting = |guest: &&mut Attendee| guest.rank.is_some() && !guest.answered;
         for guest in self.guests.iter_mut().filter(waiting) {
             guest.answered = true;
             // Whom there was no server for is nobody's rank.
             guest.left = matches!(reply, Reply::Failed(_));
+            local::tell(&guest.socket, &bytes);
+        }
+    }
+
+    /// After the ranks have been told, so that none of them waits for it that does not ask.
+    fn settle_layout(&mut self) {
+        let Phase::Serving(found, _) = &self.phase else { return };
+        let Found { server, secret } = **found;
+        let layout = self.layout.get_or_insert_with(|| Layout::begin(&self.job, server, secret));
+        layout.advance();
+        let Some(mapping) = layout.mapping() else { return };
+        let bytes = Reply::Mapping(mapping.to_owned()).to_bytes();
+        for guest in self.guests.iter_mut().filter(|guest| guest.wants_mapping) {
+            guest.wants_mapping = false;
             local::tell(&guest.socket, &bytes);
         }
     }
@@ -483,96 +495,6 @@ fn open(
         Err(trouble) => {
             *complaint = Some(trouble.to_string());
             None
-        }
-    }
-}
-
-impl Guest {
-    /// `pid` is 0 if its process is not to be seen.
-    fn new(socket: OwnedFd, pid: u32) -> Guest {
-        let life = (pid != 0).then(|| Life::of(pid)).flatten();
-        Guest { socket, life, rank: None, answered: false, left: false, ended: false }
-    }
-
-    /// Reads what it says, also what it has said before its end; its number on the node, if it says who it is. It has ended
-    /// when its connection is closed, by itself or with its process; or when its process has ended, although a child that it
-    /// has forked keeps the connection open.
-    fn listen(&mut self) -> Option<u32> {
-        self.ended = self.life.as_ref().is_some_and(Life::is_gone);
-        let mut here = None;
-        loop {
-            match local::hear(&self.socket) {
-                Heard::Nothing => return here,
-                Heard::End => {
-                    self.ended = true;
-                    return here;
-                }
-                Heard::Message(bytes) => here = self.take(&bytes).or(here),
-            }
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) -> Option<u32> {
-        match Word::parse(bytes)? {
-            Word::Here { rank, local } if self.rank.is_none() => {
-                self.rank = Some(rank);
-                Some(local)
-            }
-            Word::Here { .. } => None,
-            Word::Left => {
-                self.left = true;
-                None
-            }
-        }
-    }
-}
-
-/// A UDP socket for both families.
-struct Mail {
-    socket: UdpSocket,
-    ipv6: bool,
-}
-
-impl Mail {
-    fn open() -> io::Result<Mail> {
-        let six = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
-        let ipv6 = six.is_ok();
-        let socket = six.or_else(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
-        socket.set_nonblocking(true)?;
-        Ok(Mail { socket, ipv6 })
-    }
-
-    fn map(&self, to: SocketAddr) -> SocketAddr {
-        match to.ip() {
-            IpAddr::V4(ip) if self.ipv6 => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
-            _ => to,
-        }
-    }
-
-    /// From here on only from and to there: then its host can say that nobody listens.
-    fn connect(&self, server: SocketAddr) {
-        // Where it fails, the server's silence has to do.
-        let _ = self.socket.connect(self.map(server));
-    }
-
-    /// What cannot be sent is lost, as in a network; a refusal is heard when receiving next.
-    fn send(&self, to: SocketAddr, bytes: &[u8]) {
-        let sent = match self.socket.peer_addr() {
-            Ok(_) => self.socket.send(bytes),
-            Err(_) => self.socket.send_to(bytes, self.map(to)),
-        };
-        let _ = sent;
-    }
-
-    fn receive(&self) -> io::Result<Option<(SocketAddr, Vec<u8>)>> {
-        let mut buffer = [0; message::LEN_MAX + 1];
-        match self.socket.recv_from(&mut buffer) {
-            Ok((length, from)) => {
-                let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-                Ok(Some((from, buffer[..length].to_vec())))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
         }
     }
 }

@@ -3,11 +3,14 @@
 //! `unsafe` lives in `sys` and `munge` only.
 #![deny(unsafe_code)]
 
+mod attendee;
 mod guest;
 mod helper;
 pub mod hostlist;
+mod layout;
 mod life;
 mod local;
+mod mail;
 mod message;
 #[allow(unsafe_code)]
 pub mod munge;

@@ -23,6 +23,8 @@ const LEN_MAX: usize = 2048;
 /// Most bytes of an error's text.
 const TEXT_MAX: usize = LEN_MAX - 1;
 
+const _: () = assert!(pmi_protocol::limits::VALUE_MAX <= TEXT_MAX, "a mapping fits");
+
 /// What a rank says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
@@ -35,6 +37,8 @@ pub enum Word {
     },
     /// I have left the job in order.
     Left,
+    /// Tell me which rank runs on which node, once it is known.
+    Mapping,
 }
 
 /// What the helper says.
@@ -44,6 +48,8 @@ pub enum Reply {
     Server(SocketAddr, [u8; 32]),
     /// There is none, and why.
     Failed(String),
+    /// Which rank runs on which node: `PMI_process_mapping`, or nothing if it cannot be found out.
+    Mapping(String),
 }
 
 impl Word {
@@ -54,6 +60,7 @@ impl Word {
                 [&[1][..], &rank.to_le_bytes(), &local.to_le_bytes()].concat()
             }
             Word::Left => vec![2],
+            Word::Mapping => vec![3],
         }
     }
 
@@ -66,6 +73,7 @@ impl Word {
                 Some(Word::Here { rank, local: u32::from_le_bytes(local) })
             }
             (2, []) => Some(Word::Left),
+            (3, []) => Some(Word::Mapping),
             _ => None,
         }
     }
@@ -86,6 +94,7 @@ impl Reply {
                 let text = &text.as_bytes()[..text.len().min(TEXT_MAX)];
                 [&[2], text].concat()
             }
+            Reply::Mapping(text) => [&[3], text.as_bytes()].concat(),
         }
     }
 
@@ -100,6 +109,7 @@ impl Reply {
                 Some(Reply::Server(address, secret.try_into().ok()?))
             }
             (2, text) => Some(Reply::Failed(String::from_utf8_lossy(text).into_owned())),
+            (3, text) => Some(Reply::Mapping(String::from_utf8_lossy(text).into_owned())),
             _ => None,
         }
     }
@@ -199,17 +209,18 @@ mod tests {
 
     #[test]
     fn words_and_replies_survive_the_way() {
-        for word in [Word::Here { rank: 70_000, local: 3 }, Word::Left] {
+        for word in [Word::Here { rank: 70_000, local: 3 }, Word::Left, Word::Mapping] {
             assert_eq!(Word::parse(&word.to_bytes()), Some(word));
         }
         for reply in [
             Reply::Server("10.0.0.1:17000".parse().unwrap(), [5; 32]),
             Reply::Server("[fd00::1]:17000".parse().unwrap(), [6; 32]),
             Reply::Failed("because".into()),
+            Reply::Mapping("(vector,(0,1,4))".into()),
         ] {
             assert!(Reply::parse(&reply.to_bytes()) == Some(reply));
         }
-        for bytes in [&[][..], &[0], &[1], &[1, 2, 3], &[2, 0], &[3]] {
+        for bytes in [&[][..], &[0], &[1], &[1, 2, 3], &[2, 0], &[4]] {
             assert_eq!(Word::parse(bytes), None);
         }
         assert!(Reply::parse(&[1; 20]).is_none());

@@ -17,6 +17,7 @@ use pmi_server_io::memory::{self, LogFile, Region};
 use pmi_server_io::sockets;
 use pmi_server_io::udp::{Client, Udp};
 
+use crate::layout;
 use crate::life::Life;
 use crate::message::{self, MAGIC, MacKey, Message, Promise, State, Tag};
 use crate::munge::Munge;
@@ -46,6 +47,7 @@ pub struct Prepared {
     munge: Munge,
     credential: (Vec<u8>, Instant),
     spec: GroupSpec,
+    nodes: u32,
 }
 
 impl Prepared {
@@ -73,6 +75,7 @@ impl Prepared {
             munge,
             credential: (credential, Instant::now()),
             spec,
+            nodes: step.nodes,
         })
     }
 
@@ -129,6 +132,8 @@ struct Service {
     state: State,
     failed_at: Option<Instant>,
     ends_at: Option<Instant>,
+    /// Name of the job's own group. How that of the helpers ends is nobody's business.
+    name: String,
     desk: Desk,
 }
 
@@ -164,11 +169,18 @@ impl Desk {
 
 impl Service {
     fn new(prepared: Prepared, anchor: u32) -> io::Result<Service> {
-        let Prepared { socket, step, promise, munge, credential, spec } = prepared;
+        let Prepared { socket, step, promise, munge, credential, spec, nodes } = prepared;
         let mut logs = LogFile::open(memory::create()?)?;
         let mut server = Server::new(&Secret::new(promise.secret), logs.incarnation());
         let region = logs.add(spec.ceiling)?;
+        let name = spec.name.clone();
         server.add_group(region, spec, &[]).map_err(io::Error::other)?;
+        if nodes > 1 {
+            let name = layout::group_of(&name);
+            let spec = GroupSpec { name, size: nodes, ceiling: layout::CEILING };
+            let region = logs.add(spec.ceiling)?;
+            server.add_group(region, spec, &[]).map_err(io::Error::other)?;
+        }
         let (tag, key) = (Tag::of(&step), MacKey::derive(&promise.secret));
         Ok(Service {
             server,
@@ -180,6 +192,7 @@ impl Service {
             state: State::Running,
             failed_at: None,
             ends_at: None,
+            name,
             desk: Desk { tag, key, step, promise, munge, credential },
         })
     }
@@ -264,12 +277,14 @@ impl Service {
     fn note_events(&mut self) {
         for event in std::mem::take(&mut self.events) {
             let state = match event {
-                Event::Finalized { .. } => State::Finished,
-                Event::Abort { rank, code, text, .. } => {
+                Event::Finalized { group } if group == self.name => State::Finished,
+                Event::Abort { group, rank, code, text } if group == self.name => {
                     State::Over { code, rank: Some(rank), text: abort_reason(rank, code, &text) }
                 }
-                Event::Fault { rank, text, .. } => State::Over { code: 1, rank, text },
-                Event::Refused { .. } | Event::Stalled { .. } => continue,
+                Event::Fault { group, rank, text } if group == self.name => {
+                    State::Over { code: 1, rank, text }
+                }
+                _ => continue,
             };
             if self.state == State::Running {
                 if matches!(state, State::Over { .. }) {

@@ -19,6 +19,8 @@ pub struct Step {
     pub restarts: u32,
     /// `SLURM_NODEID`: number of this task's node in the step. Node 0 has the server.
     pub node: u32,
+    /// `SLURM_STEP_NUM_NODES`: number of nodes of the step, at least 1.
+    pub nodes: u32,
     /// `SLURM_LOCALID`: number of this task on its node. Task 0 of node 0 has the server started.
     pub local: u32,
     /// The first host of `SLURM_STEP_NODELIST`, which is node 0.
@@ -97,6 +99,7 @@ pub(crate) mod tests {
             step: 2,
             restarts: 0,
             node: 0,
+            nodes: 1,
             local: 0,
             first_host: "localhost".into(),
             task: None,

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use pmi_board::session::{Config, Session};
+use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 use pmi_step::{Membership, Step};
 
 use super::step::meet;
@@ -66,6 +67,15 @@ fn resolve(addresses: &[(String, u16)]) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
+impl Kvs {
+    /// Where the step has started the server itself, nobody has put the mapping: the helpers of its nodes know it.
+    fn knows_mapping(&self, kvsname: &[u8], key: &[u8], read: ReadValue<'_>) -> bool {
+        key == PROCESS_MAPPING_KEY.as_bytes()
+            && kvsname == self.session.kvsname().as_bytes()
+            && self.member.as_ref().is_some_and(|member| member.mapping(read))
+    }
+}
+
 impl Backend for Kvs {
     fn place(&self) -> Place {
         self.place
@@ -100,7 +110,10 @@ impl Backend for Kvs {
         if !self.session.is_owner() {
             return Err(BackendError::NoSuchSpace);
         }
-        self.session.get(kvsname, key, read)
+        match self.session.get(kvsname, key, &mut *read) {
+            Err(BackendError::NoSuchKey) if self.knows_mapping(kvsname, key, read) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     fn next_pair(

@@ -1,5 +1,6 @@
 //! The variables by which Slurm tells a task of its step.
 
+use pmi_protocol::limits::SIZE_MAX;
 use pmi_step::{Step, hostlist};
 
 use super::EnvironmentError;
@@ -29,11 +30,19 @@ pub(super) fn read(reader: &Reader<'_>) -> Result<Option<Step>, EnvironmentError
         step: step as u32,
         restarts: number("SLURM_RESTART_COUNT")?.unwrap_or(0) as u32,
         node: node as u32,
+        nodes: nodes(reader, &hosts)?,
         local: local as u32,
         first_host,
         task: number("SLURM_TASK_PID")?.map(|pid| pid as u32),
         ports,
     }))
+}
+
+/// Where it is not told, the list is counted.
+fn nodes(reader: &Reader<'_>, hosts: &str) -> Result<u32, EnvironmentError> {
+    let told = reader.number("SLURM_STEP_NUM_NODES", 1, u64::from(SIZE_MAX))?;
+    let count = || hostlist::expand(hosts, SIZE_MAX as usize).map_or(1, |names| names.len() as u32);
+    Ok(told.map_or_else(count, |nodes| nodes as u32))
 }
 
 fn ports(reader: &Reader<'_>) -> Result<Option<std::ops::RangeInclusive<u16>>, EnvironmentError> {
