@@ -3,6 +3,8 @@
  * usage: trouble <kind> <directory> [number]
  *
  *   wait      rank 0 stays outside the barrier for good, the others wait in it
+ *   idle      everybody stays outside PMI for good
+ *   early     rank <number> leaves the job and ends; the others pass no barrier, and leave a while later
  *   quit      rank 1 ends with exit code <number> and without PMI_Finalize, the others wait in a barrier
  *   abort     rank 1 calls PMI_Abort with <number>, the others wait in a barrier
  *   rounds    exchanges until the file <directory>/stop exists, then ends well; needs two ranks or more
@@ -46,6 +48,19 @@ static void wait_for_good(void)
         for (;;)
             pause();
     enter_barrier();
+}
+
+static void stay_idle(void)
+{
+    for (;;)
+        pause();
+}
+
+/* Longer than it takes to notice that a server is gone. */
+static void leave_early(void)
+{
+    if (rank != number)
+        sleep(5);
 }
 
 static void quit(void)
@@ -123,8 +138,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } kinds[] = {
-    {"wait", wait_for_good}, {"quit", quit},           {"abort", call_abort}, {"rounds", rounds},
-    {"long", put_beyond_limits}, {"fill", fill_the_log}, {"plain", exchange},
+    {"wait", wait_for_good}, {"idle", stay_idle}, {"early", leave_early},      {"quit", quit},
+    {"abort", call_abort},   {"rounds", rounds},  {"long", put_beyond_limits}, {"fill", fill_the_log},
+    {"plain", exchange},
 };
 
 int main(int argc, char **argv)

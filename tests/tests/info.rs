@@ -420,7 +420,29 @@ fn under_a_real_srun() {
     for arguments in ["barrier", "exchange", "get --count 20", "exchange --pmi2"] {
         assert_eq!(probe(pmi2(), arguments)["size"], 4);
     }
-    let outcome = Slurm::shared().srun(&["--mpi=none", "--ntasks=2"]).arg(binary("pmi-info")).run();
+}
+
+#[test]
+fn under_a_real_srun_without_pmi() {
+    let none = || Slurm::shared().srun(&["--mpi=none", "--ntasks=4"]);
+    for report in reports(none(), 4) {
+        assert_eq!(report["backend"]["taken"], "step", "{report}");
+        assert!(report["backend"]["text"].to_string().contains("MUNGE is there"), "{report}");
+    }
+    for arguments in ["barrier", "exchange", "get --count 20", "exchange --pmi2"] {
+        assert_eq!(probe(none(), arguments)["size"], 4);
+    }
+}
+
+#[test]
+fn under_a_real_srun_where_the_ranks_cannot_agree_on_a_key() {
+    let job = Slurm::shared().srun(&["--mpi=none", "--ntasks=2"]);
+    let library = job.directory().join("libmunge.so.2");
+    std::fs::write(&library, "").expect("the job's directory is writable");
+    let path = format!("LD_LIBRARY_PATH={}", job.directory().display());
+    let outcome = job.args(["env", &path]).arg(binary("pmi-info")).run();
     outcome.assert_failure();
-    assert!(outcome.stdout.contains("SLURM_NTASKS=2 but no PMI server"), "{}", outcome.stdout);
+    for part in ["SLURM_NTASKS=2 but no PMI server", "libmunge.so.2", "pmi-srun"] {
+        assert!(outcome.stdout.contains(part), "{part}: {}", outcome.stdout);
+    }
 }

@@ -25,6 +25,13 @@ pub struct Client {
     address: SocketAddr,
 }
 
+impl Client {
+    /// Where its datagrams come from, as the socket through which it is reached calls it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 impl Peer for Client {
     fn body_max(&self) -> usize {
         self.address.body_max()

@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, execvpe, setsid};
 use pmi_board::session::Config;
 use pmi_client::backend;
-use pmi_client::backend::probe::decide;
+use pmi_client::backend::probe::{Choice, decide};
 use pmi_client::environment::descriptor::Descriptor;
 use pmi_client::environment::{Placement, RECORD, Server, record};
 
@@ -105,7 +105,11 @@ fn text_of(environment: &Environment, name: &str) -> Option<String> {
 
 /// Without a server of ours there must be somebody else's, or no need of one.
 fn alone(placement: &Placement, environment: Environment) -> Result<Environment, Failure> {
-    decide(placement, &Descriptor::inspect).map(|_| environment).map_err(Failure::own)
+    match decide(placement, &Descriptor::inspect).map_err(Failure::own)?.choice {
+        // The tasks' own server serves those who load our libraries, of which this program may not be one.
+        Choice::Step(_) => Err(Failure::own(placement.no_server())),
+        _ => Ok(environment),
+    }
 }
 
 /// What the scheduler's variables said, in the words that every PMI client knows.

@@ -3,6 +3,7 @@
 use pmi_client::backend::probe::{self, Choice};
 use pmi_client::environment::descriptor::Descriptor;
 use pmi_client::environment::{Placement, RECORD};
+use pmi_step::munge;
 use serde::Serialize;
 
 /// The place of this process, or what is wrong with its environment.
@@ -49,7 +50,13 @@ pub fn read() -> Outlook {
 
 fn decided(placement: Placement, recorded: bool) -> Outlook {
     let (backend, failure) = match probe::decide(&placement, &Descriptor::inspect) {
-        Ok(decision) => (Backend::of(&decision), None),
+        Ok(decision) => match missing(&decision) {
+            None => (Backend::of(&decision), None),
+            Some(text) => {
+                let backend = Backend { passed_by: decision.passed_by, ..Backend::default() };
+                (backend, Some(without_munge(&placement, &text)))
+            }
+        },
         Err(text) => (Backend::default(), Some(failure(&placement, text))),
     };
     Outlook { placement: Some(placement), recorded, backend, failure }
@@ -61,14 +68,33 @@ impl Backend {
             Choice::Kvs(_) => "server",
             Choice::Descriptor(_) => "descriptor",
             Choice::Port(_) => "port",
+            Choice::Step(_) => "step",
             Choice::Singleton => "alone",
         };
         Backend {
             taken: Some(taken),
-            text: Some(decision.choice.to_string()),
+            text: Some(match decision.choice {
+                Choice::Step(_) => format!("{} (MUNGE is there)", decision.choice),
+                other => other.to_string(),
+            }),
             passed_by: decision.passed_by.clone(),
         }
     }
+}
+
+/// What `PMI_Init` would miss, beyond what the environment says: a step's ranks agree on their key through MUNGE.
+fn missing(decision: &probe::Decision<'_>) -> Option<String> {
+    let needed = matches!(decision.choice, Choice::Step(_));
+    needed.then(munge::probe)?.err().map(|trouble| trouble.to_string())
+}
+
+fn without_munge(placement: &Placement, trouble: &str) -> String {
+    let variable = placement.told_by.size.unwrap_or("the size");
+    format!(
+        "{variable}={} but no PMI server, and without MUNGE the ranks cannot start one: {trouble}. Install libmunge.so.2 \
+         and run munged on every node, or start the program with pmi-srun, with srun --mpi=pmi2, or with pmi-ssh",
+        placement.size
+    )
 }
 
 /// The most frequent case in short, and with the variable that makes it one; the others in the words of `PMI_Init`.

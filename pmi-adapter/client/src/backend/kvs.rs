@@ -3,7 +3,10 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use pmi_board::session::{Config, Session};
+use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
+use pmi_step::{Membership, Step};
 
+use super::step::meet;
 use super::{Backend, LIMITS, Limits, Place, ReadPair, ReadValue};
 use crate::environment::{Placement, Server};
 use crate::error::{BackendError, Failure};
@@ -12,6 +15,8 @@ use crate::error::{BackendError, Failure};
 pub struct Kvs {
     place: Place,
     session: Session,
+    /// Where the step has started the server itself: the helper that misses this rank if it ends without a word.
+    member: Option<Membership>,
 }
 
 /// How a rank joins the job that its environment names.
@@ -33,7 +38,14 @@ pub fn session_config(placement: &Placement, server: &Server) -> Result<Config, 
 /// Joins the job that the environment names.
 pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
     let config = session_config(placement, server)?;
-    Ok(Kvs { place: placement.into(), session: Session::join(config)? })
+    Ok(Kvs { place: placement.into(), session: Session::join(config)?, member: None })
+}
+
+/// Joins the job that the tasks of a Slurm step make among themselves.
+pub fn join_step(placement: &Placement, step: &Step) -> Result<Kvs, Failure> {
+    let (server, member) = meet(placement, step)?;
+    let kvs = join(placement, &server)?;
+    Ok(Kvs { member: Some(member), ..kvs })
 }
 
 /// Every address of every host. One that cannot be resolved is an error only if no other can: a login node
@@ -52,6 +64,15 @@ fn resolve(addresses: &[(String, u16)]) -> Result<Vec<SocketAddr>, Failure> {
             "no host of PMI_KVS_SERVER can be resolved ({problem}): use a name or address that this host knows"
         ))),
         _ => Ok(found),
+    }
+}
+
+impl Kvs {
+    /// Where the step has started the server itself, nobody has put the mapping: the helpers of its nodes know it.
+    fn knows_mapping(&self, kvsname: &[u8], key: &[u8], read: ReadValue<'_>) -> bool {
+        key == PROCESS_MAPPING_KEY.as_bytes()
+            && kvsname == self.session.kvsname().as_bytes()
+            && self.member.as_ref().is_some_and(|member| member.mapping(read))
     }
 }
 
@@ -89,7 +110,10 @@ impl Backend for Kvs {
         if !self.session.is_owner() {
             return Err(BackendError::NoSuchSpace);
         }
-        self.session.get(kvsname, key, read)
+        match self.session.get(kvsname, key, &mut *read) {
+            Err(BackendError::NoSuchKey) if self.knows_mapping(kvsname, key, read) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     fn next_pair(
@@ -135,6 +159,8 @@ impl Backend for Kvs {
     }
 
     fn finalize(&self) -> Result<(), BackendError> {
-        self.session.finalize()
+        let outcome = self.session.finalize();
+        self.member.iter().for_each(Membership::left);
+        outcome
     }
 }

@@ -1,9 +1,10 @@
-//! Where a process's key-value spaces and barriers are: with our server, with the server of another starter, or all its
-//! own. [`probe`] decides.
+//! Where a process's key-value spaces and barriers are: with our server, with the server of another starter, with one that
+//! the step starts itself, or all its own. [`probe`] decides.
 
 mod kvs;
 pub mod probe;
 mod singleton;
+mod step;
 pub mod wire;
 
 pub use kvs::session_config;
@@ -163,6 +164,7 @@ pub fn connect(placement: &Placement, api: Api) -> Result<Box<dyn Backend>, Fail
     tracing::debug!("taken: {}", decision.choice);
     Ok(match decision.choice {
         Choice::Kvs(server) => Box::new(kvs::join(placement, server)?),
+        Choice::Step(step) => Box::new(kvs::join_step(placement, step)?),
         Choice::Descriptor(number) => Box::new(wire::join_at(number, placement, api)?),
         Choice::Port(port) => Box::new(wire::join_through(port, placement)?),
         Choice::Singleton => Box::new(singleton::Singleton::new(placement)),

@@ -1,7 +1,8 @@
 //! Which backend a process gets, decided from what its environment says and what is open at its descriptors.
 //!
-//! The order is: our own server, the server of another starter, singleton. What stands first and is there is
-//! taken. A rank of several never becomes a singleton: then there is an error that says what to do.
+//! The order is: our own server, the server of another starter, one that the tasks of a Slurm step start themselves,
+//! singleton. What stands first and is there is taken. A rank of several never becomes a singleton: then there is an error
+//! that says what to do.
 //!
 //! | the environment names | and | taken |
 //! |---|---|---|
@@ -9,6 +10,7 @@
 //! | `PMI_FD` | a socket is open there, rank and size are known | that server |
 //! | `PMI_PORT`, `PMI_ID` | | that server, which tells rank and size |
 //! | `PMI_FD` | no socket is open there, and the size may be above 1 | error |
+//! | a step of srun | the size is above 1, by Slurm; no other starter tells another place | a server of the step's own |
 //! | nothing | the size is above 1 | error |
 //! | nothing | the size is 1, or there is no rank | singleton |
 //!
@@ -16,6 +18,8 @@
 //! `subprocess`, `sudo`, daemons). Under our starters that does no harm, because our server needs no descriptor.
 
 use std::fmt;
+
+use pmi_step::Step;
 
 use crate::environment::descriptor::Descriptor;
 use crate::environment::{Placement, Port, Server};
@@ -29,6 +33,8 @@ pub enum Choice<'a> {
     Descriptor(i32),
     /// Another starter's server on TCP.
     Port(&'a Port),
+    /// A server that the tasks of this Slurm step start among themselves.
+    Step(&'a Step),
     /// Nobody: a job of one.
     Singleton,
 }
@@ -39,6 +45,16 @@ impl fmt::Display for Choice<'_> {
             Choice::Kvs(server) => write!(f, "the server of job {}", server.job),
             Choice::Descriptor(number) => write!(f, "another starter's server at PMI_FD={number}"),
             Choice::Port(port) => write!(f, "another starter's server at {port}"),
+            Choice::Step(step) if step.is_first_node() => {
+                write!(
+                    f,
+                    "the server of step {}.{}, which task 0 of this node starts",
+                    step.job, step.step
+                )
+            }
+            Choice::Step(step) => {
+                write!(f, "the server of step {}.{} on {}", step.job, step.step, step.first_host)
+            }
             Choice::Singleton => write!(f, "a job of one process"),
         }
     }
@@ -78,6 +94,12 @@ pub fn decide<'a>(
         return Ok(Decision { choice: Choice::Port(port), passed_by });
     }
     passed_by.push("PMI_PORT is not set".into());
+    if let Some(step) = placement.step.as_ref().filter(|_| at_descriptor.is_none()) {
+        return match placement.contradiction {
+            None => Ok(Decision { choice: Choice::Step(step), passed_by }),
+            Some(other) => Err(two_places(placement, other)),
+        };
+    }
     alone(placement, at_descriptor)?;
     Ok(Decision { choice: Choice::Singleton, passed_by })
 }
@@ -128,6 +150,14 @@ fn descriptor_without_rank(number: i32) -> String {
     format!(
         "PMI_FD={number} is set, but PMI_RANK and PMI_SIZE are not: leave all three as the starter has set them, \
          or unset all three for a job of one process"
+    )
+}
+
+fn two_places(placement: &Placement, other: &str) -> String {
+    format!(
+        "this is rank {} of {} by Slurm, but the variables of {other} tell another place: a starter inside of the step has \
+         started this process. Start the ranks with srun itself, with pmi-srun, or with pmi-ssh",
+        placement.rank, placement.size,
     )
 }
 

@@ -3,6 +3,9 @@
 use super::reader::Reader;
 use super::record::Starter;
 
+/// What a person calls Slurm.
+pub(super) const SLURM: &str = "Slurm";
+
 /// The variables of one starter.
 pub(super) struct Family {
     /// Who sets these variables.
@@ -45,7 +48,7 @@ pub(super) const FAMILIES: &[Family] = &[
     // A batch script has SLURM_PROCID=0 and the job's SLURM_NTASKS, but no SLURM_STEP_ID: it is not a rank.
     Family {
         starter: Starter::Slurm,
-        name: "Slurm",
+        name: SLURM,
         only_with: Some("SLURM_STEP_ID"),
         rank: "SLURM_PROCID",
         size: &["SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"],

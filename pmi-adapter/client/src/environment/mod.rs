@@ -8,6 +8,7 @@ mod families;
 mod reader;
 mod record;
 mod server;
+mod step;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use pmi_protocol::limits;
 
 use descriptor::Descriptor;
-use families::{FAMILIES, Family};
+use families::{FAMILIES, Family, SLURM};
+use pmi_step::Step;
 use reader::Reader;
 use record::{Origin, Starter};
 pub use record::{RECORD, record};
@@ -27,6 +29,9 @@ pub use wire::{Port, Wire};
 
 /// The longest waiting time that `PMI_TIMEOUT` can ask for: a year, far from any overflow of a clock.
 const TIMEOUT_MAX_SECONDS: u64 = 366 * 24 * 3600;
+
+/// How Slurm's own PMIx plugin names the jobs of its steps.
+const SLURMS_PMIX: &str = "slurm.pmix.";
 
 /// What a process knows about its place before it has spoken with anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +65,10 @@ pub struct Placement {
     pub server: Option<Server>,
     /// The server of another starter, where one is named for this process.
     pub wire: Wire,
+    /// The Slurm step that this process is a rank of, where Slurm has placed it as one of several.
+    pub step: Option<Step>,
+    /// Another starter, whose variables tell another place than Slurm's: it was started inside of the step.
+    pub contradiction: Option<&'static str>,
     /// Another starter whose variables tell a size above 1 too, where `source` tells a size of 1.
     pub rival: Option<&'static str>,
     /// `PMI_KVS_LOG_CEILING` in bytes.
@@ -117,6 +126,12 @@ impl Placement {
             None => Place::outside(&reader, origin.evidence())?,
         };
         check_rank_for(&server, &place)?;
+        let step = match place.source == Some(SLURM) && place.size > 1 {
+            true => step::read(&reader)?,
+            false => None,
+        };
+        let others: Vec<&Family> = families.collect();
+        let contradiction = contradiction(&step, &place, &others, &reader);
         let universe_size = reader.number("PMI_UNIVERSE_SIZE", 1, i32::MAX as u64)?;
         Ok(Placement {
             rank: place.rank,
@@ -131,7 +146,10 @@ impl Placement {
             told_by: place.told_by,
             node: reader.text("PMI_KVS_NODE"),
             changed_since: origin.evidence().to_vec(),
-            rival: families
+            contradiction,
+            step,
+            rival: others
+                .iter()
                 .find(|family| place.size == 1 && tells_more(family, &reader))
                 .map(|family| family.name),
             server,
@@ -144,7 +162,7 @@ impl Placement {
     /// The message for a rank of a job that has nobody to talk to.
     pub fn no_server(&self) -> String {
         let source = self.source.unwrap_or("nobody");
-        let by_srun = if source == "Slurm" { "pmi-srun, srun --mpi=pmi2 or " } else { "" };
+        let by_srun = if source == SLURM { "pmi-srun, srun --mpi=pmi2 or " } else { "" };
         format!(
             "this is rank {} of {} (by {source}), but no PMI server is named in the environment. Start the program \
              with {by_srun}pmi-ssh, or start pmi-kvs-server and set PMI_KVS_SERVER, PMI_KVS_JOB and PMI_KVS_SECRET \
@@ -180,6 +198,22 @@ fn check_rank_for(server: &Option<Server>, place: &Place) -> Result<(), Environm
 /// Does this starter tell a size above 1?
 fn tells_more(family: &Family, reader: &Reader<'_>) -> bool {
     Place::of(family, reader).is_ok_and(|place| place.size > 1)
+}
+
+/// A starter inside of a step leaves Slurm's variables, which tell the place of its own daemon. Where its own tell the same
+/// place, a script has copied them.
+fn contradiction(
+    step: &Option<Step>,
+    place: &Place,
+    others: &[&Family],
+    reader: &Reader<'_>,
+) -> Option<&'static str> {
+    step.as_ref()?;
+    let same = |family: &Family| rank_and_size(family, reader) == Ok((place.rank, place.size));
+    let other = others.iter().find(|family| !same(family)).map(|family| family.name);
+    let foreign = |name: String| !name.starts_with(SLURMS_PMIX);
+    let pmix = reader.text("PMIX_NAMESPACE").filter(|name| foreign(name.clone()));
+    other.or(pmix.map(|_| "PMIx"))
 }
 
 /// `PMI_TIMEOUT`: how long a call may wait.
