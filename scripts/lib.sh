@@ -101,6 +101,14 @@ can_read_headers() {
     return 1
 }
 
+# link_prolog_statically: pmi-task-prolog is run once for each task of a Slurm step, and more than half of its time is the
+# dynamic linker's. So where the C library can be linked statically, it is; call this after the build.
+link_prolog_statically() {
+    if echo 'int main(void) { return 0; }' | cc -x c -static -o /dev/null - 2>/dev/null; then
+        cargo rustc --release --quiet -p pmi-bridge --bin pmi-task-prolog -- -C target-feature=+crt-static
+    fi
+}
+
 # What a directory under target/venv was filled with, so that a changed pin is noticed.
 is_complete() { [ "$(cat "$venvs/$1/.complete" 2>/dev/null)" = "${*:2}" ]; }
 

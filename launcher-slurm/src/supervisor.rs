@@ -99,11 +99,18 @@ impl Supervisor {
     }
 }
 
-/// The supervisor's word; its end without one means that it was killed.
+/// The supervisor's word; its end without one means that it was killed. Others may hold the pipe for longer: the server
+/// does until it is executed.
 fn wait_for_word(reader: OwnedFd) -> Result<(), Error> {
     let mut said = Vec::new();
-    File::from(reader)
+    let mut reader = File::from(reader);
+    (&mut reader)
+        .take(STARTED.len() as u64)
         .read_to_end(&mut said)
+        .and_then(|_| match said.as_slice() {
+            STARTED => Ok(0),
+            _ => reader.read_to_end(&mut said),
+        })
         .map_err(Error::system("hear the server's supervisor"))?;
     let reason = match said.as_slice() {
         STARTED => return Ok(()),

@@ -1,10 +1,10 @@
 /* What a parallel program does with PMI before it can talk, timed: every rank puts one 64-byte value, commits,
- * waits in a barrier and gets the value of every rank, five times; then 100 empty barriers. The first exchange is
- * reported by itself, because it meets every cold page; "exchange" and "get" are medians of the other four.
+ * waits in a barrier and gets the value of every rank, five times; then 100 empty barriers, or fewer. The first
+ * exchange is reported by itself, because it meets every cold page; "exchange" and "get" are medians of the other four.
  *
- * usage: exchange [values]
- * With an argument every rank also puts that many 1,000-byte values and gets those of all ranks, untimed, and
- * the report has the memory that the ranks hold then.
+ * usage: exchange [values [barriers]]
+ * With `values` above 0 every rank also puts that many 1,000-byte values and gets those of all ranks, untimed, and
+ * the report has the memory that the ranks hold then. `barriers` is the number of empty barriers, 1 to 100.
  *
  * Rank 0 prints one line of JSON. Times are collected through PMI itself, after the measurement. */
 #include "layer.h"
@@ -13,9 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS = 5, BARRIERS = 100, KEY_ROOM = 32, VALUE_LENGTH = 64, FILL_LENGTH = 1000, RECORD_ROOM = 256 };
+enum { ROUNDS = 5, BARRIERS_MAX = 100, KEY_ROOM = 32, VALUE_LENGTH = 64, FILL_LENGTH = 1000, RECORD_ROOM = 256 };
 
-static int rank, size;
+static int rank, size, barriers = BARRIERS_MAX;
 
 /* What one rank measured: times in nanoseconds, memory in KiB. */
 struct sample {
@@ -104,23 +104,23 @@ static void measure_exchange(struct sample *sample)
 
 static void measure_barriers(struct sample *sample)
 {
-    double times[BARRIERS];
+    double times[BARRIERS_MAX];
     layer_barrier();
     double before = now_ns();
-    for (int i = 0; i < BARRIERS; i++) {
+    for (int i = 0; i < barriers; i++) {
         layer_barrier();
         double after = now_ns();
         times[i] = after - before;
         before = after;
     }
-    sample->barrier_mean = mean(times, BARRIERS);
-    sample->barrier_median = median(times, BARRIERS);
+    sample->barrier_mean = mean(times, barriers);
+    sample->barrier_median = median(times, barriers);
 }
 
 /* Requests that the process manager gets: per exchange and rank three barriers, a put and all gets. */
 static void measure_all(struct sample *sample)
 {
-    double exchange_requests = (double)ROUNDS * size * (size + 4), barrier_requests = (double)(BARRIERS + 1) * size;
+    double exchange_requests = (double)ROUNDS * size * (size + 4), barrier_requests = (double)(barriers + 1) * size;
     layer_barrier();
     double start = rank == 0 ? layer_server_cpu() : 0;
     measure_exchange(sample);
@@ -213,6 +213,12 @@ static void report(void)
 int main(int argc, char **argv)
 {
     int values = argc > 1 ? atoi(argv[1]) : 0;
+    if (argc > 2)
+        barriers = atoi(argv[2]);
+    if (barriers < 1 || barriers > BARRIERS_MAX) {
+        fprintf(stderr, "usage: exchange [values [barriers, 1 to %d]]\n", BARRIERS_MAX);
+        return 2;
+    }
     struct sample sample = {0};
     layer_init(&rank, &size);
     measure_all(&sample);

@@ -1,16 +1,19 @@
-/* The benchmark's calls over the PMI-1 wire protocol: one line per command on the inherited descriptor
- * PMI_FD, one line per answer. This is what MPICH's own client does; the same program runs under
- * every process manager. */
+/* The benchmark's calls over the PMI-1 wire protocol: one line per command on the inherited descriptor PMI_FD, or on a
+ * connection to PMI_PORT, one line per answer. This is what MPICH's own client does; the same program runs under every
+ * process manager. */
 #include "layer.h"
 #include "server_cpu.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_ROOM = 2048, NAME_ROOM = 257 };
+/* SET_LINES: size, rank and debug level, told after initack. */
+enum { LINE_ROOM = 2048, NAME_ROOM = 257, SET_LINES = 3 };
 
 static int fd;
 static char kvsname[NAME_ROOM];
@@ -100,15 +103,38 @@ static void copy_field(const char *line, const char *name, char *out, size_t roo
     out[length] = '\0';
 }
 
+/* Connects to PMI_PORT (address:port) and shows PMI_ID, by which the server knows this rank; what it says after that
+ * is in the environment too. */
+static void connect_to(const char *port)
+{
+    char address[INET_ADDRSTRLEN], line[LINE_ROOM];
+    const char *colon = strrchr(port, ':');
+    struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons((uint16_t)(colon ? atoi(colon + 1) : 0)) };
+    snprintf(address, sizeof address, "%.*s", (int)strcspn(port, ":"), port);
+    if (inet_pton(AF_INET, address, &server.sin_addr) != 1)
+        fail("PMI_PORT is not an IPv4 address and port", port);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) != 0)
+        fail("connect to PMI_PORT", strerror(errno));
+    int at_once = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once);
+    snprintf(line, sizeof line, "cmd=initack pmiid=%d\n", number_from("PMI_ID"));
+    ask(line, "initack");
+    for (int i = 0; i < SET_LINES; i++)
+        receive_line();
+}
+
 void layer_init(int *rank, int *size)
 {
-    fd = number_from("PMI_FD");
+    const char *port = getenv("PMI_PORT");
+    if (port && !getenv("PMI_FD"))
+        connect_to(port);
+    else
+        fd = number_from("PMI_FD");
     *rank = number_from("PMI_RANK");
     *size = number_from("PMI_SIZE");
     ask("cmd=init pmi_version=1 pmi_subversion=1\n", "response_to_init");
     copy_field(ask("cmd=get_my_kvsname\n", "my_kvsname"), " kvsname=", kvsname, sizeof kvsname);
-    if (*rank == 0)
-        server_cpu_find();
 }
 
 void layer_put(const char *key, const char *value)
@@ -137,6 +163,10 @@ void layer_get(const char *key, char *value, size_t room)
 
 double layer_server_cpu(void)
 {
+    static int found;
+    if (!found)
+        server_cpu_find();
+    found = 1;
     return server_cpu_ns();
 }
 

@@ -15,7 +15,7 @@ def run(command, variables=None):
     started = time.perf_counter()
     try:
         done = subprocess.run(
-            command,
+            [str(word) for word in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -27,9 +27,14 @@ def run(command, variables=None):
         raise RuntimeError(f"did not end within {TIMEOUT_SECONDS} s") from None
     seconds = time.perf_counter() - started
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"exit code {done.returncode}: {last[:200]}")
+        raise RuntimeError(f"exit code {done.returncode}: {reason_in(done.stderr)[:200]}")
     return seconds, done.stdout
+
+
+def reason_in(stderr):
+    """The last line that gives a reason: what srun says of tasks that have failed comes after theirs, and gives none."""
+    lines = stderr.strip().splitlines() or ["no message"]
+    return next((line for line in reversed(lines) if not line.startswith("srun: ")), lines[-1])
 
 
 def result_in(output):

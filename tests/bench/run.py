@@ -5,17 +5,13 @@ Called by scripts/bench, which builds and installs what this needs.
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 from pathlib import Path
 
 import report
+from build import CC, INCLUDE, Setting, compile_c, link_library, machine
 from measure import Launcher, Series, floor, interleaved
 
-HERE = Path(__file__).resolve().parent
-TOP = HERE.parent.parent
 PARTS = ["exchange", "wire", "start", "memory", "init"]
 # What is measured unless --only says otherwise: the part "wire" is in "exchange" too.
 DEFAULT_PARTS = ["exchange", "start", "memory", "init"]
@@ -28,42 +24,15 @@ INIT_RANKS = [16]
 MEMORY_RUNS = [(64, 64), (256, 16)]
 
 
-class Setting:
-    """Where things are."""
-
-    def __init__(self, target, venvs):
-        self.programs = target / "bench"
-        self.pmi_ssh = str(target / "release" / "pmi-ssh")
-        self.library = target / "release" / "libpmi.so"
-        self.mpich = venvs / "mpich"
-        self.intel = venvs / "impi"
-
-    def program(self, name):
-        """Path of a compiled benchmark program."""
-        return str(self.programs / name)
-
-
 def compile_programs(setting):
     """Compiles every benchmark program."""
-    libraries = setting.programs / "lib"
-    libraries.mkdir(parents=True, exist_ok=True)
-    link = libraries / "libpmi.so.0"
-    link.unlink(missing_ok=True)
-    link.symlink_to(setting.library)
-    compiler = os.environ.get("CC", "cc")
-    include = f"-I{TOP / 'pmi-adapter' / 'include'}"
-    compile_c(compiler, setting.program("exchange_libpmi"), ["exchange.c", "exchange_libpmi.c"],
-              [include, str(setting.library), f"-Wl,-rpath,{libraries}"])
-    compile_c(compiler, setting.program("exchange_wire"), ["exchange.c", "exchange_wire.c", "server_cpu.c"])
-    compile_c(compiler, setting.program("futex_floor"), ["futex_floor.c"])
-    compile_c(compiler, setting.program("epoll_floor"), ["epoll_floor.c", "server_cpu.c"])
+    libraries = link_library(setting, "libpmi")
+    compile_c(CC, setting.program("exchange_libpmi"), ["exchange.c", "exchange_libpmi.c"],
+              [INCLUDE, str(setting.library), f"-Wl,-rpath,{libraries}"])
+    compile_c(CC, setting.program("exchange_wire"), ["exchange.c", "exchange_wire.c", "server_cpu.c"])
+    compile_c(CC, setting.program("futex_floor"), ["futex_floor.c"])
+    compile_c(CC, setting.program("epoll_floor"), ["epoll_floor.c", "server_cpu.c"])
     compile_c(str(setting.mpich / "bin" / "mpicc"), setting.program("mpi_init"), ["mpi_init.c"])
-
-
-def compile_c(compiler, program, sources, options=()):
-    """Compiles one program with optimisation; symbols are bound at its start, not in the measurement."""
-    paths = [str(HERE / source) for source in sources]
-    subprocess.run([compiler, "-O2", "-Wall", "-Wl,-z,now", "-o", program, *paths, *options], check=True)
 
 
 def over_the_library(setting):
@@ -151,18 +120,6 @@ MEASURES = {
     "memory": measure_memory,
     "init": measure_init,
 }
-
-
-def machine():
-    """What the numbers were taken on."""
-    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    return {
-        "cores": os.cpu_count(),
-        "cpu": cpu,
-        "kernel": platform.release(),
-        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
-        "load_before": os.getloadavg()[0],
-    }
 
 
 def parts(text):

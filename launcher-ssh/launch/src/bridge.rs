@@ -75,14 +75,7 @@ impl Bridge {
             Access::Port(listener) => Some(listener),
             Access::Sockets => None,
         };
-        let plan = Plan {
-            session,
-            universe_size,
-            seats,
-            listener,
-            boss: Boss::Launcher(theirs),
-            layout: None,
-        };
+        let plan = Plan { session, universe_size, seats, listener, boss: Boss::Launcher(theirs) };
         let kept: Vec<_> = plan.descriptors().chain([io::stderr().as_raw_fd()]).collect();
         let pid = sys::fork_apart(&kept, || serve::run(plan))?;
         Ok(Bridge { pid, control, ends, ids })

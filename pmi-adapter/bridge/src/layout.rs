@@ -1,68 +1,95 @@
 //! Which rank runs on which node, where a starter tells each rank only of its own node.
 //!
-//! `srun` does that, and MPI libraries ask for `PMI_process_mapping` before their first barrier. So the helpers of all
-//! ranks tell one another, in a process group of their own on the job's server: not in the job's, because ranks that
-//! load our library do not know of this exchange and would not come to its barrier.
+//! `srun` does that, and MPI libraries ask for `PMI_process_mapping` before their first barrier. So the nodes tell one
+//! another, in a process group of their own on the job's server: not in the job's, because ranks that load our library do
+//! not know of this exchange and would not come to its barrier. One process of each node speaks for all ranks there.
 
 use std::collections::HashMap;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use pmi_board::session::{Config, Error, Session};
+use pmi_board::session::{Config, Ensemble, Error, MemberId};
 use pmi_protocol::limits::VALUE_MAX;
 use pmi_protocol::mapping::format_mapping;
 
-/// The name of the group in which the helpers of a job's ranks meet.
+/// The name of the group in which the nodes of a job meet.
 pub fn group_of(job: &str) -> String {
     format!("{job}.layout")
 }
 
-/// What a rank has to tell.
+/// The exchange of a node with the others, for an event loop: it never waits.
 pub struct Layout {
-    session: Config,
-    first: u32,
+    ensemble: Ensemble,
+    size: u32,
+    members: Vec<MemberId>,
+    /// How many have joined the group and not yet entered its barrier, or come back from it.
+    back: usize,
+    entered: bool,
 }
 
 impl Layout {
-    /// The rank of `session`, on whose node `first` is the lowest rank.
-    pub fn new(session: &Config, first: u32) -> Layout {
-        Layout { session: Config { job: group_of(&session.job), ..session.clone() }, first }
+    /// Begins the exchange for the ranks of this node, of which `session` is the first one's.
+    ///
+    /// # Errors
+    /// As those of joining a job.
+    pub fn begin(session: &Config, ranks: &[u32]) -> Result<Layout, Error> {
+        let (job, size) = (group_of(&session.job), session.size);
+        let local_size = u32::try_from(ranks.len()).ok();
+        let mut ensemble = Ensemble::open(Config { job, local_size, ..session.clone() })?;
+        let mut members = Vec::with_capacity(ranks.len());
+        let first = ranks.first().copied().unwrap_or(session.rank).to_string();
+        for rank in ranks {
+            let member = ensemble.join(*rank)?;
+            ensemble.put(member, rank.to_string().as_bytes(), first.as_bytes())?;
+            members.push(member);
+        }
+        Ok(Layout { ensemble, size, members, back: 0, entered: false })
     }
 
-    /// Begins the exchange in a thread of its own: it ends when all ranks have begun it.
-    pub fn begin(self) -> io::Result<Agreement> {
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
-        let (sender, result) = mpsc::channel();
-        let theirs = bell.clone();
-        thread::Builder::new().spawn(move || {
-            // Nobody listens if the program has ended.
-            let _ = sender.send(self.exchange());
-            let _ = theirs.write(1);
-        })?;
-        Ok(Agreement { bell, result })
+    /// Readable when the server has something to say: then call [`advance`](Self::advance).
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.ensemble.socket()
     }
 
-    fn exchange(self) -> Result<String, Error> {
-        let Layout { session: config, first } = self;
-        let (rank, size) = (config.rank, config.size);
-        let session = Session::join(config)?;
-        let space = session.kvsname().as_bytes();
-        session.put(space, rank.to_string().as_bytes(), first.to_string().as_bytes())?;
-        session.commit(space)?;
-        session.barrier()?;
+    /// When to call [`advance`](Self::advance) at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.ensemble.deadline()
+    }
+
+    /// Goes on as far as possible; the mapping, once all ranks have told. Not to be called after that.
+    ///
+    /// # Errors
+    /// The job is over, or the server refuses this node.
+    pub fn advance(&mut self) -> Result<Option<String>, Error> {
+        loop {
+            self.ensemble.advance()?;
+            self.back += self.ensemble.take_released().count();
+            if self.back < self.members.len() {
+                return Ok(None);
+            }
+            if self.entered {
+                return self.finish().map(Some);
+            }
+            (self.back, self.entered) = (0, true);
+            for member in &self.members {
+                self.ensemble.enter(*member)?;
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<String, Error> {
+        let own = self.members[0];
         let first_of = |rank: u32| {
-            session.get(space, rank.to_string().as_bytes(), |value| {
+            self.ensemble.get(own, rank.to_string().as_bytes(), |value| {
                 String::from_utf8_lossy(value).into_owned()
             })
         };
-        let firsts = (0..size).map(first_of).collect::<Result<Vec<_>, _>>()?;
-        session.finalize()?;
+        let firsts = (0..self.size).map(first_of).collect::<Result<Vec<_>, _>>()?;
+        for member in &self.members {
+            self.ensemble.finalize(*member);
+        }
+        // Nothing depends on the server's answer.
+        self.ensemble.leave(Duration::ZERO);
         Ok(mapping(&firsts))
     }
 }
@@ -88,33 +115,6 @@ fn mapping(firsts: &[String]) -> String {
 /// The mapping that puts each rank on a node of its own.
 pub fn each_alone(size: u32) -> String {
     format!("(vector,(0,{size},1))")
-}
-
-/// An exchange that has begun.
-pub struct Agreement {
-    bell: Arc<EventFd>,
-    result: Receiver<Result<String, Error>>,
-}
-
-impl Agreement {
-    /// Waits for the mapping; `None` if `end` becomes readable before.
-    pub fn wait(self, end: BorrowedFd<'_>) -> io::Result<Option<String>> {
-        loop {
-            let mut fds = [self.bell.as_fd(), end].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) => {}
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            }
-            if fds[0].any() != Some(true) {
-                return Ok(None);
-            }
-            let result = self.result.recv().map_err(io::Error::other)?;
-            return result.map(Some).map_err(|error| {
-                io::Error::other(format!("cannot find out which ranks run on which node: {error}"))
-            });
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ pub mod door;
 mod ending;
 mod idle;
 pub mod layout;
+mod meeting;
 pub mod offer;
 pub mod plan;
 pub mod poller;
+mod porter;
 mod ring;
 pub mod serve;
 #[allow(unsafe_code)]

@@ -8,8 +8,6 @@ use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::Pid;
 use pmi_board::session::Config;
 
-use crate::layout::Layout;
-
 /// A bridge that has not begun.
 pub struct Plan {
     /// How to join the job; `rank` is that of the first seat.
@@ -22,8 +20,6 @@ pub struct Plan {
     pub listener: Option<TcpListener>,
     /// Who says that a rank has ended.
     pub boss: Boss,
-    /// What to tell the other ranks' bridges of this node; `None` where it is known who runs where.
-    pub layout: Option<Layout>,
 }
 
 impl Plan {

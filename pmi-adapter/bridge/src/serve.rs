@@ -10,14 +10,14 @@ use nix::sys::signal::SigSet;
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, dup2_stderr};
 use pmi_board::Wait;
-use pmi_board::session::{Ensemble, Error};
+use pmi_board::session::{Config, Ensemble, Error};
 
 use crate::client::{Client, Heard, Sent};
 use crate::desk::{ClientId, Desk, Late, Next, Visit, say};
 use crate::door::Door;
 use crate::ending::Ending;
 use crate::idle::somebody_speaks;
-use crate::layout::{Layout, each_alone};
+use crate::layout::each_alone;
 use crate::plan::{Boss, Notice, Plan, Way, Word};
 use crate::poller::{Interest, Poller};
 use crate::sys;
@@ -48,19 +48,43 @@ const HOLD: Duration = Duration::from_millis(50);
 
 /// Runs a bridge in a process of its own until its boss has ended, and returns its exit code.
 pub fn run(plan: Plan) -> i32 {
-    // Neither fails for a process that has just been forked. What ends the starter must not end the bridge: it
-    // goes when the ranks have gone.
-    let _ = SigSet::all().thread_set_mask();
-    let _ = prctl::set_name(c"pmi-bridge");
+    settle();
     if let Boss::Launcher(_) = plan.boss {
         // A session of its own is also a scheduling group of its own, where the kernel makes those
         // (`CONFIG_SCHED_AUTOGROUP`, sched(7)): clients that are woken by an answer are to push the bridge aside
         // less often then. It fails for a process that leads a group, which this is not.
         let _ = nix::unistd::setsid();
     }
-    sys::prefer_batches();
     let rank = plan.session.rank;
-    match live(plan) {
+    code_of(rank, live(plan))
+}
+
+/// Runs a bridge whose program has spoken already, in a process of its own. `mapping` is who runs on which node, or why
+/// nobody knows.
+pub(crate) fn attend(plan: Plan, mapping: Result<String, String>) -> i32 {
+    settle();
+    if let Boss::Program { stderr_of: Some(program), .. } = plan.boss {
+        adopt_stderr(program);
+    }
+    let rank = plan.session.rank;
+    let opened = mapping.map_err(|reason| {
+        io::Error::other(format!("cannot find out which ranks run on which node: {reason}"))
+    });
+    let opened = opened.and_then(|mapping| Bridge::open(plan, mapping));
+    code_of(rank, opened.and_then(|mut bridge| bridge.live()))
+}
+
+/// Makes this a process that serves.
+pub(crate) fn settle() {
+    // Neither fails for a process that has just been forked. What ends the starter must not end the bridge: it
+    // goes when the ranks have gone.
+    let _ = SigSet::all().thread_set_mask();
+    let _ = prctl::set_name(c"pmi-bridge");
+    sys::prefer_batches();
+}
+
+fn code_of(rank: u32, result: io::Result<()>) -> i32 {
+    match result {
         Ok(()) => 0,
         Err(error) => {
             say(rank, &format_args!("the PMI service of this host has failed: {error}"));
@@ -69,42 +93,21 @@ pub fn run(plan: Plan) -> i32 {
     }
 }
 
-fn live(mut plan: Plan) -> io::Result<()> {
-    let agreement = plan.layout.take().map(Layout::begin).transpose()?;
-    let mut early = watch_board(&plan);
-    let Some(ended) = somebody_speaks(&plan)? else {
-        // The program had no need of us; but it may have joined by itself, and died.
-        early.iter_mut().for_each(Ensemble::report_lost);
-        return Ok(());
-    };
-    if let Boss::Program { stderr_of: Some(program), .. } = plan.boss {
-        adopt_stderr(program);
-    }
-    let mapping = match agreement {
-        Some(agreement) => agreement.wait(plan.boss.as_fd())?,
-        None => Some(plain_mapping(&plan)),
-    };
-    let Some(mapping) = mapping else { return Ok(()) };
-    let mut bridge = Bridge::open(plan, early, mapping)?;
+fn live(plan: Plan) -> io::Result<()> {
+    // A program that never speaks has no need of us.
+    let Some(ended) = somebody_speaks(&plan)? else { return Ok(()) };
+    let mapping = plain_mapping(&plan.session);
+    let mut bridge = Bridge::open(plan, mapping)?;
     bridge.ranks_ended(&ended);
     bridge.live()
 }
 
 /// All ranks on this node if that is known, else each on a node of its own, which is slower and never wrong.
-fn plain_mapping(plan: &Plan) -> String {
-    let size = plan.session.size;
-    match plan.session.local_size == Some(size) {
-        true => format!("(vector,(0,1,{size}))"),
-        false => each_alone(size),
+pub(crate) fn plain_mapping(session: &Config) -> String {
+    match session.local_size == Some(session.size) {
+        true => format!("(vector,(0,1,{}))", session.size),
+        false => each_alone(session.size),
     }
-}
-
-/// Beside a task that somebody else has started, the board is ours from the start: if the task is alone on its node,
-/// joins and dies, its board would go with it, and nobody would miss it. If there can be no board, whoever speaks hears
-/// why.
-fn watch_board(plan: &Plan) -> Option<Ensemble> {
-    let beside = matches!(plan.boss, Boss::Program { stderr_of: Some(_), .. });
-    beside.then(|| Ensemble::open(plan.session.clone()).ok()).flatten()
 }
 
 /// Makes the program's standard error ours. Before the program has begun we may not look into its process, which has
@@ -144,12 +147,9 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn open(plan: Plan, early: Option<Ensemble>, mapping: String) -> io::Result<Bridge> {
+    fn open(plan: Plan, mapping: String) -> io::Result<Bridge> {
         let size = plan.session.size;
-        let ensemble = match early {
-            Some(ensemble) => ensemble,
-            None => Ensemble::open(plan.session).map_err(io::Error::other)?,
-        };
+        let ensemble = Ensemble::open(plan.session).map_err(io::Error::other)?;
         let mut desk = Desk::new(ensemble, &plan.seats, size, plan.universe_size, mapping);
         if let Boss::Launcher(control) = &plan.boss {
             let control = control.try_clone()?;

@@ -1,12 +1,15 @@
 //! System calls that `nix` does not have, and forks.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::Pid;
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, setsid};
 
 /// Forks a process that runs `body` with no descriptors but those in `keep`, standard error if `keep` has it, and
 /// `/dev/null` in place of the other standard streams. Its exit code is `body`'s result.
@@ -23,6 +26,29 @@ pub fn fork_apart(keep: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid>
         }
         pid => Ok(Pid::from_raw(pid)),
     }
+}
+
+/// Starts a helper of somebody else's program: a process without a parent of ours, that runs `body` as in [`fork_apart`],
+/// in a session of its own if `apart`. It is a grandchild: the program must not find a child that it has not started.
+/// When this returns, the session has been made.
+pub fn start_helper(keep: &[RawFd], apart: bool, body: impl FnOnce() -> i32) -> io::Result<()> {
+    with_children_kept(|| {
+        let middle = fork_apart(keep, || {
+            if apart {
+                // Fails only for the leader of a group, which a process that has just been forked is not.
+                let _ = setsid();
+            }
+            match fork_apart(keep, body) {
+                Ok(_) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(libc::EAGAIN),
+            }
+        })?;
+        match waitpid(middle, None)? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            WaitStatus::Exited(_, errno) => Err(io::Error::from_raw_os_error(errno)),
+            _ => Err(io::Error::other("the helper's parent was killed")),
+        }
+    })
 }
 
 /// Ends this process without running destructors of things that belong to its parent.
@@ -106,6 +132,24 @@ pub fn prefer_batches() {
 /// Two connected stream sockets for one rank: the bridge's end, and the rank's.
 pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// Receives a message of at most `bytes.len()` bytes and two descriptors, which nobody else in this process inherits
+/// (`SCM_RIGHTS`, unix(7)).
+pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut room = nix::cmsg_space!([RawFd; 2]);
+    let mut parts = [IoSliceMut::new(bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut room), flags)?;
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = control {
+            // SAFETY: the kernel has just made these descriptors for this process.
+            let owned = |number| unsafe { OwnedFd::from_raw_fd(number) };
+            descriptors.extend(numbers.into_iter().map(owned));
+        }
+    }
+    Ok((message.bytes, descriptors))
 }
 
 /// Lets `MSG_PEEK` go on where it ended the last time (`SO_PEEK_OFF`, unix(7)).

@@ -11,9 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, execvpe, setsid};
-use pmi_board::session::Config;
+use nix::unistd::{Pid, execvpe};
 use pmi_client::backend;
 use pmi_client::backend::probe::{Choice, decide};
 use pmi_client::environment::descriptor::Descriptor;
@@ -22,8 +20,9 @@ use pmi_client::environment::{Placement, RECORD, Server, record};
 use pmi_protocol::key::group_number;
 
 use crate::door::{listen, random_id};
-use crate::layout::Layout;
+use crate::meeting::{Guest, Tag};
 use crate::plan::{Boss, Plan, Seat, Way};
+use crate::porter::{self, House};
 use crate::{offer, serve, sys};
 
 /// What is cut from the number that stands for a job's name: the rest is positive in any signed type of 64 bits, and
@@ -85,8 +84,8 @@ pub fn prepare(mut environment: Environment, service: &Service) -> Result<Enviro
     let Some(server) = &placement.server else {
         return alone(&placement, environment);
     };
-    let layout = |session: &Config| layout(&environment, service, &placement, session);
-    let seat = serve(service, &placement, server, layout)?;
+    let is_layout_unknown = is_layout_unknown(&environment, placement.size);
+    let seat = serve(service, &placement, server, is_layout_unknown)?;
     environment.retain(|name, _| !offer::is_foreign(name));
     place(&mut environment, &placement);
     if service.library {
@@ -141,84 +140,62 @@ struct Served {
     inode: Option<u64>,
 }
 
-/// What there is to tell other nodes: nothing where all ranks, or no two, share one.
-fn layout(
-    environment: &Environment,
-    service: &Service,
-    placement: &Placement,
-    session: &Config,
-) -> Option<Layout> {
+/// Are the nodes to tell one another who runs where? Not where all ranks, or no two, share one.
+fn is_layout_unknown(environment: &Environment, size: u32) -> bool {
     let nodes = text_of(environment, "SLURM_STEP_NUM_NODES").and_then(|text| text.parse().ok());
-    let obvious = nodes == Some(1) || nodes == Some(placement.size);
-    let first = placement.clique.as_ref().and_then(|ranks| ranks.first().copied());
-    (service.apart && !obvious).then(|| Layout::new(session, first.unwrap_or(placement.rank)))
+    nodes != Some(1) && nodes != Some(size)
 }
 
 fn serve(
     service: &Service,
     placement: &Placement,
     server: &Server,
-    layout: impl FnOnce(&Config) -> Option<Layout>,
+    is_layout_unknown: bool,
 ) -> Result<Served, Failure> {
     let failed = Failure::system("start the PMI service");
     let session = backend::session_config(placement, server)
         .map_err(|failure| Failure::own(failure.reason.unwrap_or_default()))?;
     let pidfd = sys::pidfd_open(service.program)
         .map_err(Failure::system("watch the program's process (pidfd_open, Linux 5.3 or later)"))?;
+    let (rank, appnum, universe_size) = (placement.rank, placement.appnum, placement.universe_size);
+    if service.apart {
+        let (id, listener, served) = port().map_err(&failed)?;
+        let ranks = placement.clique.clone().unwrap_or_else(|| vec![rank]);
+        let house = House { session, universe_size, ranks, is_layout_unknown };
+        let tag = Tag { rank, appnum, id, program: service.program };
+        let guest = Guest { tag, listener, pidfd };
+        porter::admit(house, guest).map_err(failed)?;
+        return Ok(served);
+    }
     let (way, listener, served) = match service.port {
-        true => port().map_err(&failed)?,
-        false => descriptor().map_err(&failed)?,
-    };
-    let seat = Seat { rank: placement.rank, appnum: placement.appnum, way };
-    let plan = Plan {
-        layout: layout(&session),
-        session,
-        universe_size: placement.universe_size,
-        seats: vec![seat],
-        listener,
-        boss: Boss::Program { pidfd, stderr_of: service.apart.then_some(service.program) },
-    };
-    sys::with_children_kept(|| start_helper(plan, service.apart)).map_err(failed)?;
+        true => port().map(|(id, listener, served)| (Way::Id(id), Some(listener), served)),
+        false => descriptor().map(|(way, served)| (way, None, served)),
+    }
+    .map_err(&failed)?;
+    let boss = Boss::Program { pidfd, stderr_of: None };
+    let seats = vec![Seat { rank, appnum, way }];
+    let plan = Plan { session, universe_size, seats, listener, boss };
+    let kept: Vec<RawFd> = plan.descriptors().chain([io::stderr().as_raw_fd()]).collect();
+    sys::start_helper(&kept, false, || serve::run(plan)).map_err(failed)?;
     Ok(served)
 }
 
-fn descriptor() -> io::Result<(Way, Option<TcpListener>, Served)> {
+fn descriptor() -> io::Result<(Way, Served)> {
     let (ours, theirs) = sys::socket_pair()?;
     sys::inherit(theirs.as_fd())?;
     let inode = fstat(&theirs)?.st_ino;
     let variables = vec![("PMI_FD", theirs.as_raw_fd().to_string())];
     // Belongs to the program from here on.
     std::mem::forget(theirs);
-    Ok((Way::Socket(ours), None, Served { variables, inode: Some(inode) }))
+    Ok((Way::Socket(ours), Served { variables, inode: Some(inode) }))
 }
 
-fn port() -> io::Result<(Way, Option<TcpListener>, Served)> {
+fn port() -> io::Result<(u32, TcpListener, Served)> {
     let listener = listen()?;
     let id = random_id()?;
     let variables =
         vec![("PMI_PORT", listener.local_addr()?.to_string()), ("PMI_ID", id.to_string())];
-    Ok((Way::Id(id), Some(listener), Served { variables, inode: None }))
-}
-
-/// The helper is a grandchild: the program must not find a child that it has not started.
-fn start_helper(plan: Plan, apart: bool) -> io::Result<()> {
-    let stderr = (!apart).then_some(io::stderr().as_raw_fd());
-    let kept: Vec<RawFd> = plan.descriptors().chain(stderr).collect();
-    let middle = sys::fork_apart(&kept, || {
-        if apart {
-            // Fails only for the leader of a group, which a process that has just been forked is not.
-            let _ = setsid();
-        }
-        match sys::fork_apart(&kept, || serve::run(plan)) {
-            Ok(_) => 0,
-            Err(error) => error.raw_os_error().unwrap_or(libc::EAGAIN),
-        }
-    })?;
-    match waitpid(middle, None)? {
-        WaitStatus::Exited(_, 0) => Ok(()),
-        WaitStatus::Exited(_, errno) => Err(io::Error::from_raw_os_error(errno)),
-        _ => Err(io::Error::other("the helper's parent was killed")),
-    }
+    Ok((id, listener, Served { variables, inode: None }))
 }
 
 /// Replaces this process by the program. Signal mask and ignored signals stay as the starter set them.
