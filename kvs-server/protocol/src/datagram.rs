@@ -61,7 +61,8 @@ pub const WATCHED: u8 = 0x80;
 /// The rest of the flags of an `Ack`: the kind that it answers.
 pub const KIND_MASK: u8 = !(UNWATCHED | WATCHED);
 
-const _: () = assert!(Kind::Fault as u8 & KIND_MASK == Kind::Fault as u8, "kinds fit beside the flags");
+const _: () =
+    assert!(Kind::Fault as u8 & KIND_MASK == Kind::Fault as u8, "kinds fit beside the flags");
 
 /// The fixed part of a datagram, less what the codec fills in itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

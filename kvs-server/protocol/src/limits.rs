@@ -138,7 +138,9 @@ const _: () = {
     assert!(LIFELINE_BREAK_US + LOST_GRACE_US < STALL_US, "a crash is told of before a stall");
     assert!(RETRANSMIT_MAX_US * 5 / 4 < UNCLAIMED_US && UNCLAIMED_US < LIFELINE_BREAK_US);
     assert!(RETRANSMIT_MAX_US * 5 / 4 < SERVER_DOUBT_US, "a server that lives is not doubted");
-    assert!(SERVER_DOUBT_US + LIFELINE_BREAK_US < SERVER_LOST_US && SERVER_LOST_US < SILENCE_MAX_US);
+    assert!(
+        SERVER_DOUBT_US + LIFELINE_BREAK_US < SERVER_LOST_US && SERVER_LOST_US < SILENCE_MAX_US
+    );
     assert!(LOG_CEILING_DEFAULT <= LOG_CEILING_MAX && LOG_CEILING_MAX < u32::MAX as u64);
     assert!(KEY_MAX <= u16::MAX as usize && VALUE_MAX <= u32::MAX as usize);
 };

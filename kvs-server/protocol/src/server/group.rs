@@ -400,10 +400,17 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
     }
 
     /// The group is over: the launcher does not know yet.
-    pub(super) fn end(&mut self, context: &mut Context<P>, rank: Option<u32>, code: i32, text: &str) {
+    pub(super) fn end(
+        &mut self,
+        context: &mut Context<P>,
+        rank: Option<u32>,
+        code: i32,
+        text: &str,
+    ) {
         let group = self.log.spec().name.clone();
         if self.verdict.is_none() {
-            context.events.push(Event::Fault { group, rank, text: text.to_owned() });
+            let unanswered = self.lines.any_lost();
+            context.events.push(Event::Fault { group, rank, unanswered, text: text.to_owned() });
         }
         self.fail(context, rank, code, text);
     }
@@ -444,7 +451,8 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
 
     /// A rank in messages, with its host where that is known.
     fn name_of(&self, rank: u32) -> String {
-        let node = self.owners[rank as usize].checked_sub(1).map(|index| &self.nodes[index as usize]);
+        let node =
+            self.owners[rank as usize].checked_sub(1).map(|index| &self.nodes[index as usize]);
         match node.and_then(|node| node.host.as_deref()) {
             Some(host) => format!("rank {rank} on {host}"),
             None => format!("rank {rank}"),

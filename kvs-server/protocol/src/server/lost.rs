@@ -44,6 +44,11 @@ impl<P> Lines<P> {
     pub fn take_back(&mut self, node: usize) {
         self.lost.retain(|lost| lost.node != node);
     }
+
+    /// Is a node lost now?
+    pub fn any_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
 }
 
 impl<M: LogMemory, P: Peer> Group<M, P> {
@@ -127,7 +132,10 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         let nodes: Vec<String> = self.lines.lost.iter().map(|lost| self.describe(lost)).collect();
         let (noun, rest) = match nodes.len() {
             1 => ("host", "does not answer any more: it has crashed, or the network to it is down"),
-            _ => ("hosts", "do not answer any more: they have crashed, or the network to them is down"),
+            _ => (
+                "hosts",
+                "do not answer any more: they have crashed, or the network to them is down",
+            ),
         };
         let text = format!("{noun} {} {rest}", nodes.join(", "));
         let missing = self.arrived.missing();

@@ -39,6 +39,8 @@ pub enum Event {
         group: String,
         /// The rank at fault, if there is one.
         rank: Option<u32>,
+        /// A host does not answer any more: whoever ends the job need not wait for it.
+        unanswered: bool,
         /// What happened and what to do.
         text: String,
     },
