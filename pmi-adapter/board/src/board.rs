@@ -275,6 +275,17 @@ impl Board {
         self.shared.header().people.port.load(SeqCst) as u16
     }
 
+    /// What the session says of the node's lifeline; zero at first.
+    pub(crate) fn line_word(&self) -> u64 {
+        self.shared.header().people.line.load(SeqCst)
+    }
+
+    /// Replaces it, unless somebody else has. True if that was done.
+    pub(crate) fn replace_line_word(&self, current: u64, new: u64) -> bool {
+        let line = &self.shared.header().people.line;
+        line.compare_exchange(current, new, SeqCst, SeqCst).is_ok()
+    }
+
     /// Sleeps until `epoch` is open, for at most `patience`; `Duration::MAX` is without a limit.
     pub fn wait_opened(&self, epoch: u32, patience: Duration) -> Wait {
         self.turnstile().wait_opened(epoch, patience, &*self.shared)

@@ -66,7 +66,13 @@ impl Patrol {
     }
 
     /// Looks at the server's silence and at the peers, if it is time to.
-    fn look(&mut self, answered: bool, node: &Node, epoch: u32) -> Result<(), Error> {
+    fn look(
+        &mut self,
+        answered: bool,
+        node: &Node,
+        epoch: u32,
+        (courier, exchange): (&Courier, &mut Exchange<SocketAddr>),
+    ) -> Result<(), Error> {
         let now = Instant::now();
         if answered {
             self.heard = now;
@@ -75,6 +81,7 @@ impl Patrol {
             return Ok(());
         }
         self.sweep = now + SWEEP;
+        node.tend_line(courier, exchange);
         node.sweep(now - self.heard, epoch)
     }
 }
@@ -408,12 +415,14 @@ impl Ensemble {
         if let Some(outcome) = exchange.outcome() {
             self.courier.keep_servers(exchange);
             let mark = self.node.mark_of(outcome.clone())?;
-            let Leading { delegate, start, .. } = leading;
-            return delegate
+            let Leading { delegate, start, mut exchange, .. } = leading;
+            delegate
                 .open_epoch(start.epoch, mark)
-                .map_err(|error| Error::System(error.to_string()));
+                .map_err(|error| Error::System(error.to_string()))?;
+            self.node.tend_line(&self.courier, &mut exchange);
+            return Ok(());
         }
-        patrol.look(answered, self.node, start.epoch)?;
+        patrol.look(answered, self.node, start.epoch, (&self.courier, exchange))?;
         self.leading = Some(leading);
         Ok(())
     }
@@ -445,10 +454,12 @@ impl Ensemble {
         let answered = self.courier.receive(exchange, sent)?;
         self.courier.transmit(exchange, sent);
         let Some(outcome) = exchange.outcome() else {
-            return patrol.look(answered, self.node, *epoch).map(|()| false);
+            let led = (&self.courier, exchange);
+            return patrol.look(answered, self.node, *epoch, led).map(|()| false);
         };
         let confirmed = self.node.compare_marks(outcome.clone(), *mark);
         self.courier.keep_servers(exchange);
+        self.node.tend_line(&self.courier, exchange);
         confirmed.map(|()| true)
     }
 }

@@ -5,6 +5,7 @@ mod courier;
 mod ensemble;
 mod error;
 mod leading;
+mod lifeline;
 mod node;
 mod puts;
 mod split;
