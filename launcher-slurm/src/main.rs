@@ -56,13 +56,13 @@ fn become_srun(args: &Args, words: Vec<OsString>) -> Result<Infallible, Error> {
         Some(range) => range,
         None => ports::srun_port_range(path.as_deref()),
     };
-    let socket = sockets::bind_any(&ports).map_err(|reason| bind_error(&ports, reason))?;
+    let sockets = sockets::bind_any(&ports).map_err(|reason| bind_error(&ports, reason))?;
     let addresses =
-        sockets::reachable(&socket).map_err(Error::system("find this host's addresses"))?;
+        sockets::reachable(&sockets.udp).map_err(Error::system("find this host's addresses"))?;
     let secret = key::new_secret().map_err(Error::system("make the job's key"))?;
     let job = key::job_name("pmi-srun", &key::host_name());
     let handover = Handover::new(args, &addresses_text(&addresses), &job, &secret.to_hex())?;
-    Supervisor { socket, job, secret: secret.to_hex(), log_ceiling: args.pmi_log_ceiling }
+    Supervisor { sockets, job, secret: secret.to_hex(), log_ceiling: args.pmi_log_ceiling }
         .start()?;
 
     let argv = std::iter::once(OsString::from("srun")).chain(words);

@@ -30,6 +30,14 @@ pub struct Pair {
     pub listener: Option<TcpListener>,
 }
 
+impl Pair {
+    /// The same sockets under other descriptors.
+    pub fn try_clone(&self) -> io::Result<Pair> {
+        let listener = self.listener.as_ref().map(TcpListener::try_clone).transpose()?;
+        Ok(Pair { udp: self.udp.try_clone()?, listener })
+    }
+}
+
 /// Ports to try. `0..=0` lets the kernel choose.
 pub type PortRange = RangeInclusive<u16>;
 

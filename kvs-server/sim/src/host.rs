@@ -198,12 +198,12 @@ impl Host {
     fn note(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::Abort { group, rank, code, text } => self.tell(group, *rank, *code, text),
-                Event::Fault { group, rank, text } => {
+                Event::Abort { group, rank, code, text, .. } => self.tell(group, *rank, *code, text),
+                Event::Fault { group, rank, text, .. } => {
                     self.tell(group, rank.unwrap_or(0), 1, text);
                 }
                 Event::Finalized { group } => self.hosted(group).finalized += 1,
-                Event::Refused { .. } | Event::Stalled { .. } => {}
+                Event::Refused { .. } | Event::Stalled { .. } | Event::Lost { .. } => {}
             }
         }
     }
@@ -235,12 +235,13 @@ impl Host {
     }
 
     /// The server looks at its clock.
-    pub fn tick(&mut self, now: Micros) -> Vec<Event> {
-        let mut events = Vec::new();
+    pub fn tick(&mut self, now: Micros) -> Reaction {
+        let mut reaction = Reaction::default();
         if let Some(server) = &mut self.server {
-            server.tick(now, &mut events);
+            server.tick(now, &mut reaction.out, &mut reaction.events);
         }
-        events
+        self.note(&reaction.events);
+        reaction
     }
 
     /// How often the server has said that a group has finalized.

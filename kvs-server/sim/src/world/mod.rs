@@ -248,7 +248,7 @@ impl World {
                 self.react(reaction)
             }
             Place::Process(process) => self.receive(process, letter),
-            Place::Nowhere | Place::Stranger => Ok(()),
+            Place::Nowhere | Place::Stranger | Place::Line(..) => Ok(()),
         }
     }
 
@@ -289,10 +289,8 @@ impl World {
     }
 
     fn tick(&mut self) -> Verdict {
-        let events = self.host.tick(self.now);
-        events.iter().try_for_each(|event| self.on_event(event))?;
-        self.watch_clock();
-        Ok(())
+        let reaction = self.host.tick(self.now);
+        self.react(reaction)
     }
 
     fn on_event(&mut self, event: &Event) -> Verdict {
@@ -310,7 +308,9 @@ impl World {
                 self.book(group).stalled(*barrier, &missing)
             }
             Event::Finalized { group } => self.book(group).all_finalized(),
-            Event::Abort { group, text, .. } | Event::Fault { group, text, .. } => {
+            Event::Abort { group, text, .. }
+            | Event::Fault { group, text, .. }
+            | Event::Lost { group, text } => {
                 if self.book(group).endangered() {
                     return Ok(());
                 }

@@ -118,7 +118,7 @@ impl Node {
     /// Sees to it that the server has a lifeline of this node, if it says that it has none. Call it when nobody waits.
     pub(super) fn tend_line(&self, courier: &Courier, exchange: &mut Exchange<SocketAddr>) {
         match exchange.watched() {
-            None => {}
+            None => lock(&self.line).reserved = None,
             Some(true) => {
                 let word = self.line_word();
                 if !word.proven {
