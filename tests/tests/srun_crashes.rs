@@ -16,7 +16,7 @@ const STOPPED: Duration = Duration::from_micros(LIFELINE_BREAK_US + LOST_GRACE_U
 
 /// A step of eight ranks on four hosts.
 fn start(slurm: &Slurm, kind: &str) -> Running {
-    let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["-N4", "-n8"]);
+    let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["-N4", "--ntasks-per-node=2"]);
     let job = job.arg(c_program("trouble")).arg(kind).arg_directory().start();
     for file in ranks(&job, 0..8) {
         until("all ranks to join the job", || file.exists().then_some(()));

@@ -2,7 +2,7 @@
 //! each group ended.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::checker::{Micros, Violation};
@@ -75,6 +75,8 @@ pub struct Reaction {
 pub struct Host {
     secret: Secret,
     server: Option<Server<Memory, Address>>,
+    /// Lifelines that the server has and that nodes have claimed.
+    lines: HashSet<Address>,
     incarnation: u32,
     groups: Vec<Hosted>,
     fuse: Rc<Fuse>,
@@ -95,6 +97,7 @@ impl Host {
         Host {
             secret,
             server: None,
+            lines: HashSet::new(),
             incarnation: 0,
             groups: groups.iter().map(hosted).collect(),
             fuse: Rc::default(),
@@ -125,6 +128,7 @@ impl Host {
                 server.fail(now, &hosted.plan.spec.name, *rank, reason, &mut Outbox::default());
             }
         }
+        server.listen();
         self.fuse.appended.set(false);
         self.server = Some(server);
         Ok(std::mem::take(&mut self.backlog))
@@ -148,6 +152,7 @@ impl Host {
 
     fn crash(&mut self) -> bool {
         let ran = self.server.take().is_some();
+        self.lines.clear();
         self.crashes += u32::from(ran);
         ran
     }
@@ -198,7 +203,9 @@ impl Host {
     fn note(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::Abort { group, rank, code, text, .. } => self.tell(group, *rank, *code, text),
+                Event::Abort { group, rank, code, text, .. } => {
+                    self.tell(group, *rank, *code, text)
+                }
                 Event::Fault { group, rank, text, .. } => {
                     self.tell(group, rank.unwrap_or(0), 1, text);
                 }
@@ -227,6 +234,27 @@ impl Host {
             server.fail(now, &name, rank, (code, &text), &mut reaction.out);
         }
         reaction
+    }
+
+    /// A connection comes in. False if the server is away, or no node has claimed it yet.
+    pub fn connect(&mut self, line: Address) -> bool {
+        let claimed = self.server.as_mut().is_some_and(|server| server.connected(line));
+        if claimed {
+            self.lines.insert(line);
+        }
+        claimed
+    }
+
+    /// Does the server hold this lifeline?
+    pub fn holds(&self, line: Address) -> bool {
+        self.lines.contains(&line)
+    }
+
+    /// The other end of a lifeline has not answered for long.
+    pub fn unanswered(&mut self, now: Micros, line: Address) {
+        if let Some(server) = self.server.as_mut().filter(|_| self.lines.remove(&line)) {
+            server.disconnected(now, line, true);
+        }
     }
 
     /// When the server wants to look at its clock.

@@ -88,7 +88,8 @@ impl Wire {
         self.cuts.contains(&(node, None))
     }
 
-    fn is_cut(&self, node: usize, now: Micros) -> bool {
+    /// Is the node cut off at this time?
+    pub fn is_cut(&self, node: usize, now: Micros) -> bool {
         let holds = |cut: &(usize, Option<Micros>)| cut.0 == node && cut.1.is_none_or(|t| now < t);
         self.cuts.iter().any(holds)
     }

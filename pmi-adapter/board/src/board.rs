@@ -175,6 +175,11 @@ impl Board {
         liveness::members(&self.shared)
     }
 
+    /// Have all ranks of this node joined, as far as their number is known?
+    pub(crate) fn all_have_joined(&self) -> bool {
+        self.local_size == Some(liveness::claimed(&self.shared).len() as u32)
+    }
+
     /// A member that will never reach the next barrier: one found dead, or one that has finalized although others
     /// stand in that barrier. Looks for the dead itself, but at most every 50 milliseconds among all processes of
     /// the board: call it again.

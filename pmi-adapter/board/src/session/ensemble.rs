@@ -159,6 +159,9 @@ impl Ensemble {
         let slot = self.node.claim(rank)?;
         self.seats.push(Seat { slot, puts: Puts::default(), has_own: false });
         let member = MemberId(self.seats.len() - 1);
+        if self.node.has_peers_to_introduce() {
+            self.node.introduce_peers(&self.courier);
+        }
         match self.node.board.opened() {
             0 => self.stand(member, 0, true),
             _ => self.released.push(member),

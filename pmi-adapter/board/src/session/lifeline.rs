@@ -18,6 +18,7 @@ use nix::sys::socket::{
 use nix::time::{ClockId, clock_gettime};
 use pmi_protocol::exchange::{Exchange, Goal};
 use pmi_protocol::limits::{LIFELINE_BREAK_US, LIFELINE_RENEW_US, SERVER_DOUBT_US, SERVER_LOST_US};
+use pmi_protocol::ranks::RankRanges;
 
 use super::courier::Courier;
 use super::node::Node;
@@ -113,6 +114,25 @@ impl Node {
         let (stream, port) = reserve(ipv6).inspect_err(complain).ok()?;
         lock(&self.line).reserved = Some(stream);
         Some(port)
+    }
+
+    /// The last rank of the node to join tells the server who they all are, once and without waiting, so that it can name
+    /// them if this host crashes before they have entered a barrier.
+    pub(super) fn introduce_peers(&self, courier: &Courier) {
+        let mut start = self.start(0);
+        start.ranks = RankRanges::from_ranks(self.board.members().iter().map(|peer| peer.rank));
+        // Not to join: the lifeline is that of the rank that did.
+        courier.announce(&self.exchange(courier, Goal::Barrier, start));
+    }
+
+    /// Is there anybody to be introduced, by the one who asks, to a server on another host?
+    pub(super) fn has_peers_to_introduce(&self) -> bool {
+        let loopback = |server: &SocketAddr| server.ip().to_canonical().is_loopback();
+        self.board.all_have_joined()
+            && self.config.local_size > Some(1)
+            && !self.board.is_private()
+            && !self.line_word().near
+            && !self.config.servers.iter().all(loopback)
     }
 
     /// Sees to it that the server has a lifeline of this node, if it says that it has none. Call it when nobody waits.
