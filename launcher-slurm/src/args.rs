@@ -36,7 +36,7 @@ const OURS: &str = "--pmi-";
     override_usage = "pmi-srun [--pmi-OPTION]... [WORDS OF SRUN]..."
 )]
 pub struct Args {
-    /// UDP ports of which the server takes the first free one [default: Slurm's SrunPortRange]
+    /// Ports of which the server takes the first that is free for UDP and TCP [default: Slurm's SrunPortRange]
     #[arg(long, value_name = "LOW-HIGH", require_equals = true, value_parser = parse_port_range)]
     pub pmi_port_range: Option<PortRange>,
 
