@@ -9,7 +9,9 @@ use pmi_protocol::limits::LOG_CEILING_DEFAULT;
 
 use pmi_server_io::sockets::{PortRange, parse_port_range};
 
-/// The key-value server of one parallel job: put, get and barrier for PMI clients, over UDP.
+/// The key-value server of one parallel job: put, get and barrier for PMI clients, over UDP. Nodes
+/// on other hosts also keep a TCP connection to the same port, which carries nothing: its end tells of a host that has
+/// crashed.
 ///
 /// Launchers (pmi-ssh) start it with inherited descriptors and speak JSON lines with it. Started by hand it
 /// binds its own socket, prints its events as JSON lines, and ends when every rank has finalized, five seconds
@@ -42,13 +44,17 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", conflicts_with = "socket_fd")]
     pub bind: Vec<IpAddr>,
 
-    /// Bind to the first free UDP port of this range
+    /// Bind to the first port of this range that is free for UDP and TCP
     #[arg(long, value_name = "LOW-HIGH", value_parser = parse_port_range, conflicts_with = "socket_fd")]
     pub port_range: Option<PortRange>,
 
     /// Serve this inherited UDP socket; may be given several times
     #[arg(long, value_name = "FD")]
     pub socket_fd: Vec<RawFd>,
+
+    /// Accept the lifelines of nodes on this inherited TCP listener, which has the socket's port; may be given several times
+    #[arg(long, value_name = "FD", requires = "socket_fd")]
+    pub listen_fd: Vec<RawFd>,
 
     /// Keep the log in this inherited memory file, and go on with what an earlier server left there
     #[arg(long, value_name = "FD")]

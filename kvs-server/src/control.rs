@@ -62,6 +62,8 @@ pub enum Event {
         group: String,
         /// The rank.
         rank: u32,
+        /// Its host, where known.
+        host: Option<String>,
         /// Its exit code.
         code: i32,
         /// Its message.
@@ -73,7 +75,16 @@ pub enum Event {
         group: String,
         /// The rank at fault, where there is one.
         rank: Option<u32>,
+        /// A host of the job does not answer any more: whoever ends the job need not wait for it.
+        unanswered: bool,
         /// What happened and what to do next.
+        message: String,
+    },
+    /// A node's host does not answer any more. The group goes on until a barrier waits.
+    Lost {
+        /// Job name of the group.
+        group: String,
+        /// Which host, with which ranks, and what follows.
         message: String,
     },
     /// A node was turned away, the group goes on: a size that contradicts the group's, an unknown job name.

@@ -2,12 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use pmi_kvs_server::args::Args;
@@ -17,6 +18,7 @@ use pmi_kvs_server::serve::{Parts, Service};
 use pmi_protocol::key::Secret;
 use pmi_protocol::log::GroupSpec;
 use pmi_protocol::server::Server;
+use pmi_server_io::lifelines::Lifelines;
 use pmi_server_io::memory::LogFile;
 use pmi_server_io::udp::Udp;
 use pmi_server_io::{memory, sockets};
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         return if rendered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     start_tracing();
+    raise_descriptor_limit();
     match serve(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -35,6 +38,13 @@ fn main() -> ExitCode {
             eprintln!("pmi-kvs-server: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Each node has a connection. Where the limit cannot be raised, the last nodes have none.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -47,7 +57,7 @@ fn start_tracing() {
 }
 
 fn serve(args: Args) -> io::Result<bool> {
-    let sockets = open_sockets(&args)?;
+    let (sockets, listeners) = open_sockets(&args)?;
     let addresses = reachable(&sockets)?;
     let logs = LogFile::open(match args.log_fd {
         Some(fd) => inherit::take(fd)?,
@@ -62,10 +72,12 @@ fn serve(args: Args) -> io::Result<bool> {
     let env_file =
         args.env_file.clone().map(|path| EnvFile::write(path, &job, size, &secret, &addresses));
     let _env_file = env_file.transpose()?;
-    let server = Server::new(&secret, logs.incarnation());
+    let mut server = Server::new(&secret, logs.incarnation());
+    let lifelines = Lifelines::new(listeners, &mut server)?;
     let ceiling = args.log_ceiling;
     let signals = catch_signals()?;
-    let parts = Parts { server, logs, udp: Udp::new(sockets), channel, signals, ceiling };
+    let parts =
+        Parts { server, logs, udp: Udp::new(sockets), lifelines, channel, signals, ceiling };
     let mut service = Service::new(parts)?;
     match size {
         Some(size) => service.add_group(GroupSpec { name: job, size, ceiling }, &args.put)?,
@@ -75,19 +87,34 @@ fn serve(args: Args) -> io::Result<bool> {
     service.run(addresses)
 }
 
-fn open_sockets(args: &Args) -> io::Result<Vec<UdpSocket>> {
-    let ports = args.port_range.clone().unwrap_or(0..=0);
+/// The sockets, and the listeners where there are some.
+type Sockets = (Vec<UdpSocket>, Vec<TcpListener>);
+
+fn open_sockets(args: &Args) -> io::Result<Sockets> {
     if !args.socket_fd.is_empty() {
-        return args.socket_fd.iter().map(|fd| sockets::adopt(inherit::take(*fd)?)).collect();
+        return inherited_sockets(args);
     }
-    if args.bind.is_empty() {
-        return Ok(vec![sockets::bind_any(&ports)?]);
-    }
-    args.bind.iter().map(|address| bind(*address, &ports)).collect()
+    let ports = args.port_range.clone().unwrap_or(0..=0);
+    let pairs = match args.bind.as_slice() {
+        [] => vec![sockets::bind_any(&ports)?],
+        addresses => {
+            let bound = addresses.iter().map(|address| bind(*address, &ports));
+            bound.collect::<io::Result<_>>()?
+        }
+    };
+    let (udp, tcp): (Vec<_>, Vec<_>) = pairs.into_iter().map(|p| (p.udp, p.listener)).unzip();
+    Ok((udp, tcp.into_iter().flatten().collect()))
 }
 
-fn bind(address: std::net::IpAddr, ports: &sockets::PortRange) -> io::Result<UdpSocket> {
-    sockets::bind_udp(address, ports).map_err(|error| {
+fn inherited_sockets(args: &Args) -> io::Result<Sockets> {
+    let udp = args.socket_fd.iter().map(|fd| sockets::adopt(inherit::take(*fd)?));
+    let udp = udp.collect::<io::Result<_>>()?;
+    let tcp = args.listen_fd.iter().map(|fd| sockets::adopt_listener(inherit::take(*fd)?));
+    Ok((udp, tcp.collect::<io::Result<_>>()?))
+}
+
+fn bind(address: std::net::IpAddr, ports: &sockets::PortRange) -> io::Result<sockets::Pair> {
+    sockets::bind_pair(address, ports).map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrNotAvailable => "; choose an address of this host",
             _ => "",

@@ -15,6 +15,7 @@ use pmi_protocol::server::{self, Server};
 
 use crate::channel::Channel;
 use crate::control::{Command, Event, Statistics};
+use pmi_server_io::lifelines::Lifelines;
 use pmi_server_io::memory::{LogFile, Region};
 use pmi_server_io::udp::{Client, Udp};
 
@@ -31,6 +32,7 @@ pub struct Service {
     server: Server<Region, Client>,
     logs: LogFile,
     udp: Udp,
+    lifelines: Lifelines,
     channel: Channel,
     signals: SignalFd,
     start: Instant,
@@ -53,6 +55,8 @@ pub struct Parts {
     pub logs: LogFile,
     /// The sockets.
     pub udp: Udp,
+    /// The connections of nodes.
+    pub lifelines: Lifelines,
     /// Where events go.
     pub channel: Channel,
     /// SIGINT and SIGTERM.
@@ -65,11 +69,12 @@ impl Service {
     /// Puts the parts together and takes over the groups that an earlier incarnation left.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let standalone = matches!(parts.channel, Channel::StandardOutput);
-        let Parts { server, logs, udp, channel, signals, ceiling } = parts;
+        let Parts { server, logs, udp, lifelines, channel, signals, ceiling } = parts;
         let mut service = Service {
             server,
             logs,
             udp,
+            lifelines,
             channel,
             signals,
             start: Instant::now(),
@@ -123,7 +128,7 @@ impl Service {
             let ready = self.wait()?;
             self.receive(&ready)?;
             let now = self.now();
-            self.server.tick(now, &mut self.events);
+            self.server.tick(now, &mut self.outbox, &mut self.events);
             self.report_and_send()?;
             if self.lingers_until.is_some_and(|until| until <= now) {
                 self.done = Some(false);
@@ -140,10 +145,11 @@ impl Service {
         self.start.elapsed().as_micros() as Micros
     }
 
-    /// Waits for something to do. One flag each for the signals, the channel, and every socket.
+    /// Waits for something to do. One flag each for the signals, the channel, the lifelines, and
+    /// every socket.
     fn wait(&self) -> io::Result<Vec<bool>> {
         let channel = self.channel.fd().unwrap_or(self.signals.as_fd());
-        let fds = [self.signals.as_fd(), channel].into_iter();
+        let fds = [self.signals.as_fd(), channel, self.lifelines.fd()].into_iter();
         let fds = fds.chain(self.udp.sockets().iter().map(AsFd::as_fd));
         let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, self.patience()) {
@@ -155,17 +161,22 @@ impl Service {
     }
 
     fn patience(&self) -> PollTimeout {
-        let due = self.server.due().into_iter().chain(self.lingers_until).min();
-        let Some(due) = due else { return PollTimeout::NONE };
+        let look = self.lifelines.due().map(|due| (due - self.start).as_micros() as Micros);
+        let dues = [self.server.due(), self.lingers_until, look];
+        let Some(due) = dues.into_iter().flatten().min() else { return PollTimeout::NONE };
         let millis = due.saturating_sub(self.now()).div_ceil(1000);
         PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
     }
 
     fn receive(&mut self, ready: &[bool]) -> io::Result<()> {
         for socket in 0..self.udp.sockets().len() {
-            if ready[2 + socket] {
+            if ready[3 + socket] {
                 self.receive_datagrams(socket)?;
             }
+        }
+        // After the datagrams that claim them.
+        if ready[2] || self.lifelines.due().is_some_and(|due| due <= Instant::now()) {
+            self.lifelines.look(self.now(), &mut self.server);
         }
         if ready[0] && self.signals.read_signal()?.is_some() {
             self.done = Some(true);
@@ -280,8 +291,13 @@ impl Service {
 fn to_control(event: server::Event) -> Event {
     use server::Event as E;
     match event {
-        E::Abort { group, rank, code, text } => Event::Abort { group, rank, code, message: text },
-        E::Fault { group, rank, text } => Event::Fault { group, rank, message: text },
+        E::Abort { group, rank, host, code, text } => {
+            Event::Abort { group, rank, host, code, message: text }
+        }
+        E::Fault { group, rank, unanswered, text } => {
+            Event::Fault { group, rank, unanswered, message: text }
+        }
+        E::Lost { group, text } => Event::Lost { group, message: text },
         E::Refused { group, text } => Event::Refused { group, message: text },
         E::Stalled { group, barrier, waited, missing, hosts } => Event::Stalled {
             group,

@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use clap::Args;
 use pmi_launch::error::Error;
 use pmi_launch::key;
 use pmi_protocol::limits::{LOG_CEILING_DEFAULT, LOG_CEILING_MAX, LOG_CEILING_MIN};
-use pmi_server_io::sockets::{self, PortRange, parse_port_range};
+use pmi_server_io::sockets::{self, Pair, PortRange, parse_port_range};
 
 use crate::ports;
 
@@ -16,7 +16,7 @@ use crate::ports;
 /// `--pmi-`.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// UDP ports of which the server takes the first free one [default: Slurm's SrunPortRange]
+    /// Ports of which the server takes the first that is free for UDP and TCP [default: Slurm's SrunPortRange]
     #[arg(long, value_name = "LOW-HIGH", require_equals = true, value_parser = parse_port_range)]
     pub pmi_port_range: Option<PortRange>,
 
@@ -33,8 +33,8 @@ pub struct Settings {
 
 /// A step's server that has not been started.
 pub struct Step {
-    /// The server's socket.
-    pub socket: UdpSocket,
+    /// The server's sockets.
+    pub sockets: Pair,
     /// Its addresses, as `PMI_KVS_SERVER` has them.
     pub addresses: String,
     /// The job's name.
@@ -44,19 +44,19 @@ pub struct Step {
 }
 
 impl Step {
-    /// Binds a socket, and makes up a name that begins with `starter`, and a secret. `path` is where `scontrol` is
+    /// Binds its sockets, and makes up a name that begins with `starter`, and a secret. `path` is where `scontrol` is
     /// looked for.
     pub fn new(starter: &str, settings: &Settings, path: Option<&OsStr>) -> Result<Step, Error> {
         let ports = match settings.pmi_port_range.clone() {
             Some(range) => range,
             None => ports::srun_port_range(path),
         };
-        let socket = sockets::bind_any(&ports).map_err(|reason| bind_error(&ports, reason))?;
-        let addresses =
-            sockets::reachable(&socket).map_err(Error::system("find this host's addresses"))?;
+        let sockets = sockets::bind_any(&ports).map_err(|reason| bind_error(&ports, reason))?;
+        let addresses = sockets::reachable(&sockets.udp)
+            .map_err(Error::system("find this host's addresses"))?;
         let secret = key::new_secret().map_err(Error::system("make the job's key"))?.to_hex();
         let job = key::job_name(starter, &key::host_name());
-        Ok(Step { socket, addresses: addresses_text(&addresses), job, secret })
+        Ok(Step { sockets, addresses: addresses_text(&addresses), job, secret })
     }
 }
 

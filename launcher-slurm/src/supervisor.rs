@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,12 +23,21 @@ use pmi_launch::resolve::Installation;
 use pmi_launch::server::{Loss, Order, Server};
 use pmi_launch::signals::Signals;
 use pmi_launch::sys::{Inherited, Spawner, reap};
+use pmi_server_io::sockets::Pair;
 
 use crate::step::{Settings, Step};
 
 /// After the job's end the ranks have so long to end by themselves: those that our helpers serve get SIGTERM after two
 /// seconds.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// The same, when a host has crashed: nobody there will end, and the others only have to say why they end.
+const GRACE_AFTER_CRASH: Duration = Duration::from_secs(1);
+
+/// After SIGTERM srun has ended all tasks that it can reach, and waits for those of a host that has crashed for as long
+/// as `KillWait` (slurm.conf(5)) and two seconds more (seen with 22.05: 32 s); a second SIGTERM changes nothing. It has
+/// given up its allocation by then.
+const KILL_AFTER: Duration = Duration::from_secs(3);
 
 /// What the supervisor tells pmi-srun when the server has been started.
 const STARTED: &[u8] = b"started";
@@ -40,8 +48,8 @@ pub struct Supervisor {
     name: &'static str,
     /// srun's process descriptor.
     srun: OwnedFd,
-    /// The server's socket.
-    socket: UdpSocket,
+    /// The server's sockets.
+    sockets: Pair,
     /// The job's name.
     job: String,
     /// The job's key: 64 hex digits.
@@ -53,8 +61,8 @@ pub struct Supervisor {
 impl Supervisor {
     /// Of this step, for this srun.
     pub fn of(step: Step, name: &'static str, srun: OwnedFd, settings: &Settings) -> Supervisor {
-        let Step { socket, job, secret, .. } = step;
-        Supervisor { name, srun, socket, job, secret, log_ceiling: settings.pmi_log_ceiling }
+        let Step { sockets, job, secret, .. } = step;
+        Supervisor { name, srun, sockets, job, secret, log_ceiling: settings.pmi_log_ceiling }
     }
 
     /// Forks the supervisor and waits until it has started the server. It is no child of this process, which must have
@@ -65,12 +73,14 @@ impl Supervisor {
         let program = program.server()?;
         let (reader, writer) =
             pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Error::system("make a pipe"))?;
-        let kept = [
-            self.socket.as_raw_fd(),
+        let Pair { udp, listener } = &self.sockets;
+        let mut kept = vec![
+            udp.as_raw_fd(),
             self.srun.as_raw_fd(),
             writer.as_raw_fd(),
             io::stderr().as_raw_fd(),
         ];
+        kept.extend(listener.as_ref().map(AsRawFd::as_raw_fd));
         let started = with_children_kept(|| -> io::Result<_> {
             let middle = fork_apart(&kept, || {
                 // Fails only for the leader of a group, which a process that has just been forked is not.
@@ -129,8 +139,10 @@ struct Watch<'a> {
     spawner: Spawner,
     inherited: Inherited,
     server: Server,
-    /// When to end the step.
-    due: Option<Instant>,
+    /// When to end the step, and how.
+    due: Option<(Instant, Signal)>,
+    /// A host of the step does not answer any more.
+    crashed: bool,
     told: Vec<String>,
 }
 
@@ -151,11 +163,11 @@ impl<'a> Watch<'a> {
             log_ceiling: supervisor.log_ceiling,
             puts: &[],
         };
-        let socket = supervisor.socket.try_clone().map_err(Error::system("share the socket"))?;
+        let sockets = supervisor.sockets.try_clone().map_err(Error::system("share the sockets"))?;
         let null = File::options().read(true).write(true).open("/dev/null");
         let null = null.map_err(Error::system("open /dev/null"))?.into();
         let mut spawner = Spawner::new();
-        let server = Server::start(&order, socket, null, &mut spawner, &inherited)?;
+        let server = Server::start(&order, sockets, null, &mut spawner, &inherited)?;
         let Supervisor { name, job, srun, .. } = supervisor;
         Ok(Watch {
             name,
@@ -166,6 +178,7 @@ impl<'a> Watch<'a> {
             inherited,
             server,
             due: None,
+            crashed: false,
             told: Vec::new(),
         })
     }
@@ -193,7 +206,7 @@ impl<'a> Watch<'a> {
         let fds = [self.srun.as_fd(), self.signals.as_fd(), channel];
         let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let patience =
-            self.due.map(|due| due.saturating_duration_since(Instant::now()).as_millis() + 1);
+            self.due.map(|(due, _)| due.saturating_duration_since(Instant::now()).as_millis() + 1);
         let patience = patience.map_or(PollTimeout::NONE, |millis| {
             PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
         });
@@ -215,21 +228,27 @@ impl<'a> Watch<'a> {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Abort { group, rank, code, message } if group == self.job => {
+            Event::Abort { group, rank, host, code, message } if group == self.job => {
                 let colon = if message.is_empty() { "" } else { ": " };
-                self.end(&format!("rank {rank} called PMI_Abort({code}){colon}{message}"));
+                let host = host.map_or(String::new(), |host| format!(" on {host}"));
+                self.end(&format!("rank {rank}{host} called PMI_Abort({code}){colon}{message}"));
+            }
+            // Helpers meet in their group only at the start; a host that crashes then is the end of the job too.
+            Event::Fault { message, unanswered: true, .. } => {
+                self.crashed = true;
+                self.end(&message);
             }
             Event::Fault { group, message, .. } if group == self.job => self.end(&message),
+            Event::Lost { group, message } if group == self.job => self.say_once(message),
             Event::Stalled { group, barrier, waited_seconds, missing, hosts }
                 if group == self.job =>
             {
-                let hosts =
-                    if hosts.is_empty() { "hosts unknown".to_owned() } else { hosts.join(", ") };
                 self.say_once(stall_text(barrier, waited_seconds, &missing, &hosts));
             }
             Event::Refused { message, .. } | Event::Error { message } => self.say_once(message),
             // Of the group in which the helpers meet: they tell their ranks.
-            Event::Abort { .. } | Event::Fault { .. } | Event::Stalled { .. } => {}
+            Event::Abort { .. } | Event::Fault { .. } => {}
+            Event::Stalled { .. } | Event::Lost { .. } => {}
             Event::Ready { .. } => {}
             Event::Finalized { .. } | Event::Statistics(_) => {}
         }
@@ -238,15 +257,16 @@ impl<'a> Watch<'a> {
     /// The job is over; its ranks know, and have some time to end.
     fn end(&mut self, text: &str) {
         self.say_once(format!("{text}; ending the step"));
-        self.due.get_or_insert(Instant::now() + GRACE);
+        let grace = if self.crashed { GRACE_AFTER_CRASH } else { GRACE };
+        self.due.get_or_insert((Instant::now() + grace, Signal::SIGTERM));
     }
 
     fn end_overdue(&mut self) {
-        if self.due.is_some_and(|due| due <= Instant::now()) {
-            self.due = None;
-            // Ends the step on all nodes (srun(1)). It may have ended meanwhile.
-            let _ = pidfd_signal(self.srun.as_fd(), Signal::SIGTERM);
-        }
+        let Some((_, signal)) = self.due.filter(|(due, _)| *due <= Instant::now()) else { return };
+        // Ends the step on all nodes (srun(1)). It may have ended meanwhile.
+        let _ = pidfd_signal(self.srun.as_fd(), signal);
+        let waits_in_vain = self.crashed && signal == Signal::SIGTERM;
+        self.due = waits_in_vain.then(|| (Instant::now() + KILL_AFTER, Signal::SIGKILL));
     }
 
     fn reap(&mut self) {

@@ -11,7 +11,6 @@ pub mod starter;
 pub mod step;
 pub mod tree;
 pub mod wait;
-pub mod way;
 
 pub use artifacts::{binary, c_program, source_tree, venv};
 pub use job::{Job, Outcome, Running};
@@ -20,4 +19,3 @@ pub use slurm::Slurm;
 pub use starter::Starter;
 pub use step::Way;
 pub use wait::until;
-pub use way::Way;

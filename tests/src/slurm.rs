@@ -156,6 +156,12 @@ impl Slurm {
         process_ids().filter(theirs).collect()
     }
 
+    /// Process ids, as seen from outside, of what the user runs on this host.
+    pub fn processes_on(&self, host: &str, user: User) -> Vec<i32> {
+        let here = network(self.init_of(host));
+        self.processes_of(user).into_iter().filter(|pid| network(*pid) == here).collect()
+    }
+
     fn init_of(&self, name: &str) -> i32 {
         let host = self.hosts.iter().find(|host| host.name == name);
         host.unwrap_or_else(|| panic!("the testbed has no host {name}")).init

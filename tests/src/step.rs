@@ -5,8 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::artifacts::library_dir;
 use crate::slurm::{ALICE, User};
 use crate::{Job, Mpi, Slurm, binary, c_program, until};
+
+/// Options of srun for sixteen ranks on each of four hosts.
+pub const SIXTY_FOUR: [&str; 3] = ["--nodes=4", "--ntasks=64", "--ntasks-per-node=16"];
 
 /// How a step gets its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub enum Way {
     Wrapper,
     /// `srun --pmi-kvs`, with spank_pmi.so on all hosts.
     Plugin,
+    /// Plain `srun`, with nothing of ours but the libraries, which the environment names to programs.
+    Library,
 }
 
 impl Way {
@@ -22,8 +28,16 @@ impl Way {
     pub fn cluster(self) -> &'static Slurm {
         static WITH_PLUGIN: OnceLock<Slurm> = OnceLock::new();
         match self {
-            Way::Wrapper => Slurm::shared_of_four(),
-            Way::Plugin => WITH_PLUGIN.get_or_init(|| with_plugin(4, "required", "")),
+            Way::Wrapper | Way::Library => Slurm::shared_of_four(),
+            Way::Plugin => WITH_PLUGIN.get_or_init(|| self.new_cluster()),
+        }
+    }
+
+    /// Another cluster of four hosts that has it.
+    pub fn new_cluster(self) -> Slurm {
+        match self {
+            Way::Wrapper | Way::Library => Slurm::of(4),
+            Way::Plugin => with_plugin(4, "required", ""),
         }
     }
 
@@ -34,10 +48,15 @@ impl Way {
 
     /// The same as any user.
     pub fn srun_as(self, user: User, options: &[&str]) -> Job {
-        let cluster = self.cluster();
+        self.srun_on(self.cluster(), user, options)
+    }
+
+    /// The same on a cluster that has it.
+    pub fn srun_on(self, cluster: &Slurm, user: User, options: &[&str]) -> Job {
         match self {
             Way::Wrapper => cluster.login_as(user, &binary("pmi-srun")).args(options),
             Way::Plugin => cluster.srun_as(user, &["--pmi-kvs"]).args(options),
+            Way::Library => name_libraries(cluster.srun_as(user, &["--mpi=none"]).args(options)),
         }
     }
 
@@ -46,6 +65,7 @@ impl Way {
         match self {
             Way::Wrapper => binary("pmi-srun").display().to_string(),
             Way::Plugin => "srun --pmi-kvs".to_owned(),
+            Way::Library => "srun --mpi=none".to_owned(),
         }
     }
 
@@ -78,6 +98,32 @@ impl Way {
         job.finish().assert_success();
         printed
     }
+}
+
+/// By what Open MPI 4 and Intel MPI find our library.
+fn name_libraries(job: Job) -> Job {
+    let library = library_dir().join("libpmi.so.0");
+    let job = job.env("I_MPI_PMI_LIBRARY", &library).env("LD_LIBRARY_PATH", library_dir());
+    job.env("FLUX_JOB_ID", "1").env("FLUX_PMI_LIBRARY_PATH", library)
+}
+
+/// Makes a test of each function of one [`Way`], for each way named: `on_ways!([wrapper, library]; [a, b])`.
+#[macro_export]
+macro_rules! on_ways {
+    ([$($way:ident),*]; $names:tt) => { $($crate::on_way!($way; $names);)* };
+}
+
+/// See [`on_ways`].
+#[macro_export]
+macro_rules! on_way {
+    (wrapper; $names:tt) => { $crate::on_way!(wrapper, Wrapper; $names); };
+    (plugin; $names:tt) => { $crate::on_way!(plugin, Plugin; $names); };
+    (library; $names:tt) => { $crate::on_way!(library, Library; $names); };
+    ($module:ident, $way:ident; [$($name:ident),* $(,)?]) => {
+        mod $module {
+            $(#[test] fn $name() { super::$name($crate::Way::$way); })*
+        }
+    };
 }
 
 /// A cluster whose plugstack.conf has spank_pmi.so, `required` or `optional`, with these arguments.

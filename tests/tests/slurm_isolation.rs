@@ -5,13 +5,16 @@ use std::fs;
 use std::path::Path;
 
 use pmi_tests::slurm::{BOB, CAROL};
-use pmi_tests::{Job, Running, Slurm, Way, binary, c_program, on_every_way};
+use pmi_tests::{Job, Running, Way, binary, c_program, on_ways};
 
-on_every_way!(
+on_ways!([wrapper, plugin]; [
     a_stranger_with_the_address_gets_no_answer,
     a_stranger_cannot_read_the_secret,
     forged_datagrams_change_nothing,
-);
+]);
+
+// Nobody is told its address; what strangers who guess it may do is tested in srun_plain_endings.rs.
+on_ways!([library]; [a_stranger_cannot_read_the_secret]);
 
 /// Exchanges until it is told to stop, on two hosts.
 struct Victim {
@@ -21,7 +24,7 @@ struct Victim {
 
 impl Victim {
     fn start(way: Way) -> Victim {
-        let job = way.step(BOB, &["--nodes=2", "--ntasks=2"]);
+        let job = way.srun_as(BOB, &["--nodes=2", "--ntasks=2"]);
         let script = r#"env > "$2/environment-$SLURM_PROCID.part" && mv "$2/environment-$SLURM_PROCID.part" \
             "$2/environment-$SLURM_PROCID"; exec "$1" rounds "$2""#;
         let job = job.args(["sh", "-c", script, "victim"]).arg(c_program("trouble"));
@@ -38,28 +41,28 @@ impl Victim {
     }
 
     /// It is none the worse.
-    fn finish(self) {
+    fn finish(self, way: Way) {
         fs::File::create(self.job.file("stop")).expect("the job's directory is writable");
         self.job.finish().assert_success();
-        Slurm::shared_of_four().assert_nothing_left(BOB);
+        way.cluster().assert_nothing_left(BOB);
     }
 }
 
 /// What another user runs on a host of the victim.
-fn stranger(program: &Path) -> Job {
-    Slurm::shared_of_four().on("node1", CAROL, program)
+fn stranger(way: Way, program: &Path) -> Job {
+    way.cluster().on("node1", CAROL, program)
 }
 
 fn a_stranger_with_the_address_gets_no_answer(way: Way) {
     let victim = Victim::start(way);
     let job =
-        stranger(&binary("pmi-info")).arg("barrier").env("PMI_RANK", "1").env("PMI_SIZE", "2");
+        stranger(way, &binary("pmi-info")).arg("barrier").env("PMI_RANK", "1").env("PMI_SIZE", "2");
     let job = ["PMI_KVS_SERVER", "PMI_KVS_JOB"]
         .into_iter()
         .fold(job, |job, name| job.env(name, victim.variable(name)));
     let job = job.env("PMI_KVS_SECRET", "5a".repeat(32)).env("PMI_TIMEOUT", "2");
     job.run().assert_failure().assert_says(&["no answer", "PMI_KVS_SECRET"]);
-    victim.finish();
+    victim.finish(way);
 }
 
 fn a_stranger_cannot_read_the_secret(way: Way) {
@@ -69,9 +72,9 @@ fn a_stranger_cannot_read_the_secret(way: Way) {
         found=1; cat "$directory/environ" "$directory/mem" && echo "$directory can be read"
         ls "$directory/fd" && echo "$directory can be looked into"
         done; [ "$found" ] && echo looked"#;
-    let outcome = stranger(Path::new("sh")).args(["-c", script]).run();
+    let outcome = stranger(way, Path::new("sh")).args(["-c", script]).run();
     assert_eq!(outcome.stdout, "looked\n", "{}", outcome.stderr);
-    victim.finish();
+    victim.finish(way);
 }
 
 /// Headers that are right but for the tag, of each kind and for both ranks; headers cut short; a flood of nonsense.
@@ -95,8 +98,8 @@ try:
 except socket.timeout:
     print("no answer")
 "#;
-    let job = stranger(Path::new("python3")).args(["-c", forger]);
+    let job = stranger(way, Path::new("python3")).args(["-c", forger]);
     let outcome = job.arg(victim.variable("PMI_KVS_SERVER")).run();
     assert_eq!(outcome.stdout, "no answer\n", "{}", outcome.stderr);
-    victim.finish();
+    victim.finish(way);
 }

@@ -1,21 +1,33 @@
 //! Sixty-four ranks on four hosts under each way to start a step with PMI under Slurm.
 
 use pmi_tests::artifacts::{conformance_program, library_dir};
+use pmi_tests::mpi::intel_settings;
 use pmi_tests::slurm::ALICE;
-use pmi_tests::way::SIXTY_FOUR;
-use pmi_tests::{Job, Mpi, Outcome, Slurm, Way, c_program, on_every_way, ring_program};
+use pmi_tests::step::SIXTY_FOUR;
+use pmi_tests::{Job, Mpi, Outcome, Way, c_program, on_ways, ring_program};
 
-on_every_way!(
+on_ways!([wrapper, plugin]; [
     c_programs_over_pmi_1,
     c_programs_over_pmi_2,
     open_mpi,
-    intel_mpi_through_the_library,
+    intel_mpi_through_both_libraries,
     intel_mpi_over_the_wire,
     mpich_4_on_one_host,
     mpich_5,
-    mpi4py,
+    mpich_5_where_one_datagram_in_five_is_lost,
+    mpi4py_on_mpich,
     one_datagram_in_five_is_lost,
-);
+]);
+
+// The others carry clients of their own, which a library cannot serve.
+on_ways!([library]; [
+    c_programs_over_pmi_1,
+    c_programs_over_pmi_2,
+    open_mpi,
+    intel_mpi_through_both_libraries,
+    mpi4py_on_intel_mpi,
+    one_datagram_in_five_is_lost,
+]);
 
 const RANKS: u32 = 64;
 
@@ -33,62 +45,78 @@ fn assert_hello(job: Job, on_a_host: u32) {
 }
 
 fn c_programs_over_pmi_1(way: Way) {
-    let outcome = run(way.step_of_64(ALICE).arg(c_program("exchange")).args(["64", "16"]));
+    let outcome = run(way.srun(&SIXTY_FOUR).arg(c_program("exchange")).args(["64", "16"]));
     assert_eq!(outcome.stdout, format!("exchange: {RANKS} ranks, all values right\n"));
     for (name, text) in [("exchange", ": exchanged"), ("shared_space", ": shared")] {
         let program = conformance_program(name, "libpmi.so.0");
-        run(way.step_of_64(ALICE).arg(program)).assert_each_says(RANKS, text);
+        run(way.srun(&SIXTY_FOUR).arg(program)).assert_each_says(RANKS, text);
     }
 }
 
 fn c_programs_over_pmi_2(way: Way) {
     for (name, text) in [("exchange", ": exchanged"), ("ring", ": round the ring")] {
         let program = conformance_program(&format!("pmi2/{name}"), "libpmi2.so.0");
-        run(way.step_of_64(ALICE).arg(program)).assert_each_says(RANKS, text);
+        run(way.srun(&SIXTY_FOUR).arg(program)).assert_each_says(RANKS, text);
     }
 }
 
 fn open_mpi(way: Way) {
-    let outcome = run(way.step_of_64(ALICE).arg(ring_program()));
+    let outcome = run(way.srun(&SIXTY_FOUR).arg(ring_program()));
     for line in ["ring: the token passed 64 ranks", "allreduce: the sum of all ranks is 2016"] {
         assert!(outcome.stdout.lines().any(|found| found == line), "{}", outcome.stdout);
     }
 }
 
-fn intel_mpi_through_the_library(way: Way) {
-    let job = Mpi::Intel.hello(way.step_of_64(ALICE), RANKS).env("PMI_DEBUG", "1");
-    let outcome = run(job.env("I_MPI_PMI_LIBRARY", library_dir().join("libpmi.so.0")));
-    outcome.assert_says(&["PMI_Init("]);
-    let line = format!("hello: {RANKS} ranks, 16 on a node, all results right\n");
-    assert_eq!(outcome.stdout, line);
+fn intel_mpi_through_both_libraries(way: Way) {
+    for (library, call) in [("libpmi.so.0", "PMI_Init("), ("libpmi2.so.0", "PMI2_Init(")] {
+        let job = Mpi::Intel.hello(way.srun(&SIXTY_FOUR), RANKS).env("PMI_DEBUG", "1");
+        let outcome = run(job.env("I_MPI_PMI_LIBRARY", library_dir().join(library)));
+        outcome.assert_says(&[call]);
+        let line = format!("hello: {RANKS} ranks, 16 on a node, all results right\n");
+        assert_eq!(outcome.stdout, line);
+    }
 }
 
 fn intel_mpi_over_the_wire(way: Way) {
-    let options = [&["--pmi-no-library"], &SIXTY_FOUR[..]].concat();
-    assert_hello(Mpi::Intel.hello(way.step(ALICE, &options), RANKS), 16);
+    let job = way.srun(&SIXTY_FOUR).args(["env", "-u", "I_MPI_PMI_LIBRARY"]);
+    assert_hello(Mpi::Intel.hello(job, RANKS), 16);
 }
 
 /// Between hosts MPICH 4.0.2 with UCX over TCP may hang in MPI_Finalize, whoever starts it: some ranks wait in
 /// PMI_Barrier, where they do not answer those that still close their connections.
 fn mpich_4_on_one_host(way: Way) {
-    assert_hello(Mpi::Mpich4.hello(way.step(ALICE, &["--nodes=1", "--ntasks=64"]), RANKS), RANKS);
+    assert_hello(Mpi::Mpich4.hello(way.srun(&["--nodes=1", "--ntasks=64"]), RANKS), RANKS);
 }
 
 fn mpich_5(way: Way) {
-    assert_hello(Mpi::Mpich5.hello(way.step_of_64(ALICE), RANKS), 16);
+    assert_hello(Mpi::Mpich5.hello(way.srun(&SIXTY_FOUR), RANKS), 16);
 }
 
-fn mpi4py(way: Way) {
-    let outcome = run(Mpi::Mpi4py.hello(way.step_of_64(ALICE), RANKS));
+fn assert_hello_from_python(job: Job) {
+    let outcome = run(job);
     assert!(outcome.stdout.starts_with("hello: 64 ranks, all results right"), "{}", outcome.stdout);
 }
 
+fn mpi4py_on_mpich(way: Way) {
+    assert_hello_from_python(Mpi::Mpi4py.hello(way.srun(&SIXTY_FOUR), RANKS));
+}
+
+fn mpi4py_on_intel_mpi(way: Way) {
+    assert_hello_from_python(intel_settings(Mpi::Mpi4py.hello(way.srun(&SIXTY_FOUR), RANKS)));
+}
+
 fn one_datagram_in_five_is_lost(way: Way) {
-    let slurm = Slurm::of(4);
+    let slurm = way.new_cluster();
     slurm.loss(20);
-    let step = || way.step_on(&slurm, ALICE, &SIXTY_FOUR);
-    let outcome = run(step().arg(c_program("exchange")).args(["64", "16"]));
+    let job = way.srun_on(&slurm, ALICE, &SIXTY_FOUR).arg(c_program("exchange"));
+    let outcome = run(job.args(["64", "16"]));
     assert_eq!(outcome.stdout, format!("exchange: {RANKS} ranks, all values right\n"));
-    assert_hello(Mpi::Mpich5.hello(step(), RANKS), 16);
+    slurm.assert_nothing_left(ALICE);
+}
+
+fn mpich_5_where_one_datagram_in_five_is_lost(way: Way) {
+    let slurm = way.new_cluster();
+    slurm.loss(20);
+    assert_hello(Mpi::Mpich5.hello(way.srun_on(&slurm, ALICE, &SIXTY_FOUR), RANKS), 16);
     slurm.assert_nothing_left(ALICE);
 }

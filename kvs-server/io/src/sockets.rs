@@ -1,19 +1,42 @@
-//! The server's UDP sockets: binding them, and what to tell clients about them.
+//! The server's sockets, UDP and TCP on one port: binding them, and what to tell clients about them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBuf, SndBuf};
+use nix::sys::socket::sockopt::{Ipv6V6Only, RcvBuf, ReuseAddr, SndBuf};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
 };
 
 /// Socket buffers, in bytes: the arrivals of ten thousand nodes at once (the kernel may grant less).
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Ports that the kernel is asked to choose, until one is free for TCP as well.
+const CHOICES_MAX: usize = 16;
+
+/// Connections that wait to be accepted: a node whose connection is refused by a full queue tries again a second later.
+const BACKLOG: i32 = 4095;
+
+/// A server's sockets on one port.
+#[derive(Debug)]
+pub struct Pair {
+    /// Where datagrams come in.
+    pub udp: UdpSocket,
+    /// Where lifelines come in. Without it a crashed node is not noticed, and all else works.
+    pub listener: Option<TcpListener>,
+}
+
+impl Pair {
+    /// The same sockets under other descriptors.
+    pub fn try_clone(&self) -> io::Result<Pair> {
+        let listener = self.listener.as_ref().map(TcpListener::try_clone).transpose()?;
+        Ok(Pair { udp: self.udp.try_clone()?, listener })
+    }
+}
 
 /// Ports to try. `0..=0` lets the kernel choose.
 pub type PortRange = RangeInclusive<u16>;
@@ -47,12 +70,50 @@ pub fn bind_udp(address: IpAddr, ports: &PortRange) -> io::Result<UdpSocket> {
     ))
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
+/// Binds a UDP socket and a TCP listener to the first port of the range that is free for both, or else the socket alone to
+/// the first that is free for that. A loopback address gets no listener: who is on the same host needs no lifeline.
+pub fn bind_pair(address: IpAddr, ports: &PortRange) -> io::Result<Pair> {
+    let alone = || bind_udp(address, ports).map(|udp| Pair { udp, listener: None });
+    if address.to_canonical().is_loopback() {
+        return alone();
+    }
+    let choices = if *ports == (0..=0) { CHOICES_MAX } else { 1 };
+    for port in ports.clone().flat_map(|port| std::iter::repeat_n(port, choices)) {
+        let Ok(udp) = bind_one(SocketAddr::new(address, port)) else { continue };
+        if let Ok(listener) = listen_at(udp.local_addr()?) {
+            return Ok(Pair { udp, listener: Some(listener) });
+        }
+    }
+    alone()
+}
+
+/// Listens on this address, even if connections to an earlier listener there still linger.
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let fd = open(address, SockType::Stream)?;
+    setsockopt(&fd, ReuseAddr, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    adopt_listener(fd)
+}
+
+/// Makes a listener of ours out of an inherited descriptor.
+pub fn adopt_listener(fd: OwnedFd) -> io::Result<TcpListener> {
+    let listener = TcpListener::from(fd);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn open(address: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
     if address.is_ipv6() {
         setsockopt(&fd, Ipv6V6Only, &!address.ip().is_unspecified())?;
     }
+    Ok(fd)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
+    let fd = open(address, SockType::Datagram)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     adopt(fd)
 }
@@ -98,11 +159,11 @@ fn interface_addresses(with_ipv6: bool) -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// Binds to all addresses of the host: one socket for IPv6 and IPv4, or IPv4 alone where there is no IPv6.
-pub fn bind_any(ports: &PortRange) -> io::Result<UdpSocket> {
-    match bind_udp(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ports) {
+/// Binds to all addresses of the host: for IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+pub fn bind_any(ports: &PortRange) -> io::Result<Pair> {
+    match bind_pair(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ports) {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            bind_udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED), ports)
+            bind_pair(IpAddr::V4(Ipv4Addr::UNSPECIFIED), ports)
         }
         result => result,
     }
@@ -133,8 +194,23 @@ mod tests {
     }
 
     #[test]
+    fn the_pair_has_one_port_and_does_without_tcp_where_that_is_taken() {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let first = bind_pair(any, &(0..=0)).unwrap();
+        let port = first.udp.local_addr().unwrap().port();
+        let listener = first.listener.expect("some port is free for both");
+        assert_eq!(listener.local_addr().unwrap().port(), port);
+        drop(first.udp);
+        let alone = bind_pair(any, &(port..=port)).unwrap();
+        assert!(alone.listener.is_none() && alone.udp.local_addr().unwrap().port() == port);
+        drop((alone, listener));
+        assert!(bind_pair(any, &(port..=port)).unwrap().listener.is_some());
+        assert!(bind_pair(LOCAL, &(0..=0)).unwrap().listener.is_none());
+    }
+
+    #[test]
     fn a_socket_bound_to_all_addresses_names_them() {
-        let socket = bind_any(&(0..=0)).unwrap();
+        let socket = bind_any(&(0..=0)).unwrap().udp;
         let port = socket.local_addr().unwrap().port();
         let addresses = reachable(&socket).unwrap();
         assert!(!addresses.is_empty());

@@ -19,7 +19,7 @@ const BATCH: usize = 32;
 const SEND_PATIENCE_MS: u16 = 20;
 
 /// A client's address and the socket through which it is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     socket: usize,
     address: SocketAddr,
@@ -35,6 +35,17 @@ impl Client {
 impl Peer for Client {
     fn body_max(&self) -> usize {
         self.address.body_max()
+    }
+
+    fn at_port(self, port: u16) -> Self {
+        Client::connected_from(self.address.at_port(port))
+    }
+}
+
+impl Client {
+    /// The client whose TCP connection comes from here; which of the server's sockets it took does not matter.
+    pub(crate) fn connected_from(address: SocketAddr) -> Self {
+        Client { socket: 0, address: address.at_port(address.port()) }
     }
 }
 

@@ -54,6 +54,16 @@ pub const DEAD: u8 = 1;
 /// Flag of `Fault`: this node is turned away, the group goes on.
 pub const REFUSED: u8 = 1;
 
+/// Flag of `Ack` and `Release`: the server listens for lifelines and holds none of this node.
+pub const UNWATCHED: u8 = 0x40;
+/// Flag of `Ack` and `Release`: the server holds the node's lifeline.
+pub const WATCHED: u8 = 0x80;
+/// The rest of the flags of an `Ack`: the kind that it answers.
+pub const KIND_MASK: u8 = !(UNWATCHED | WATCHED);
+
+const _: () =
+    assert!(Kind::Fault as u8 & KIND_MASK == Kind::Fault as u8, "kinds fit beside the flags");
+
 /// The fixed part of a datagram, less what the codec fills in itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -71,7 +81,7 @@ pub struct Header {
     pub mark: u64,
     /// The epoch that the datagram is about.
     pub epoch: u32,
-    /// The server's incarnation, zero on the way up.
+    /// Down: the server's incarnation. Up: the local TCP port of the node's lifeline, or zero.
     pub incarnation: u32,
 }
 

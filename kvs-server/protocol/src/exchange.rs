@@ -5,8 +5,8 @@
 //! the board, and stops at the first `outcome`.
 
 use crate::datagram::{
-    DEAD, Datagram, Header, Kind, Outbox, PRIVATE, REFUSED, WANT_ACK, decode, decode_reason,
-    encode_hello, encode_reason,
+    DEAD, Datagram, Header, KIND_MASK, Kind, Outbox, PRIVATE, REFUSED, UNWATCHED, WANT_ACK,
+    WATCHED, decode, decode_reason, encode_hello, encode_reason,
 };
 use crate::key::{Direction, Keys};
 use crate::limits::{
@@ -24,9 +24,12 @@ const PATIENCE_US: Micros = RETRANSMIT_FIRST_US / 4;
 const RANGES_BESIDE_BYTES: usize = PATH_BODY_MAX / 8 / RANGE_LEN;
 
 /// Where datagrams come from and go to.
-pub trait Peer: Copy + Eq + std::fmt::Debug {
+pub trait Peer: Copy + Eq + std::hash::Hash + std::fmt::Debug {
     /// Longest body worth sending there.
     fn body_max(&self) -> usize;
+
+    /// The TCP port of this number on the same host.
+    fn at_port(self, port: u16) -> Self;
 }
 
 impl Peer for std::net::SocketAddr {
@@ -36,6 +39,10 @@ impl Peer for std::net::SocketAddr {
         } else {
             crate::limits::PATH_BODY_MAX
         }
+    }
+
+    fn at_port(self, port: u16) -> Self {
+        std::net::SocketAddr::new(self.ip().to_canonical(), port)
     }
 }
 
@@ -133,9 +140,10 @@ fn fault(datagram: &Datagram) -> Option<Outcome> {
 }
 
 /// What peers are told of a rank that called `PMI_Abort`; its own text may be empty.
-pub fn abort_reason(rank: u32, code: i32, text: &str) -> String {
+pub fn abort_reason(rank: u32, host: Option<&str>, code: i32, text: &str) -> String {
     let colon = if text.is_empty() { "" } else { ": " };
-    format!("rank {rank} called PMI_Abort with code {code}{colon}{text}")
+    let host = host.map_or(String::new(), |host| format!(" on {host}"));
+    format!("rank {rank}{host} called PMI_Abort with code {code}{colon}{text}")
 }
 
 /// Reads up-log bytes from the board: appends `len` bytes at `offset` to the buffer.
@@ -160,6 +168,9 @@ pub struct Exchange<P> {
     asked: u64,
     incarnation: u32,
     greet: bool,
+    /// Local port of the node's lifeline, or zero.
+    line: u16,
+    watched: Option<bool>,
     tries: u32,
     pace: Pace,
     outcome: Option<Outcome>,
@@ -195,6 +206,8 @@ impl<P: Peer> Exchange<P> {
             asked: 0,
             incarnation: 0,
             greet: false,
+            line: 0,
+            watched: None,
             tries: 0,
             pace,
             outcome: None,
@@ -208,6 +221,21 @@ impl<P: Peer> Exchange<P> {
             self.tries = 0;
             self.pace.progress(now, 0);
         }
+    }
+
+    /// The node's lifeline is the connection from this local port: all that is sent from now on claims it.
+    pub fn claim_line(&mut self, port: u16) {
+        self.line = port;
+    }
+
+    /// Does the server hold the node's lifeline? `None` if it does not listen for any, or has not said.
+    pub fn watched(&self) -> Option<bool> {
+        self.watched
+    }
+
+    /// Seals one Hello, to which no answer is awaited: it claims the lifeline for a node that has nothing else to say.
+    pub fn announce(&self, out: &mut Outbox<P>) {
+        self.send_hello(out);
     }
 
     /// The addresses in use: one as soon as the server has answered.
@@ -252,7 +280,8 @@ impl<P: Peer> Exchange<P> {
     fn header(&self, kind: Kind, flags: u8) -> Header {
         let Identity { group, node, .. } = self.identity;
         let (epoch, mark) = (self.epoch, self.up_end);
-        Header { kind, flags, group, node, offset: 0, mark, epoch, incarnation: 0 }
+        let incarnation = self.line.into();
+        Header { kind, flags, group, node, offset: 0, mark, epoch, incarnation }
     }
 
     fn send(&self, header: &Header, ranges: &[RankRange], bytes: &[u8], out: &mut Outbox<P>) {
@@ -358,6 +387,7 @@ impl<P: Peer> Exchange<P> {
         }
         self.pace.heard(now);
         self.notice_restart(header.incarnation);
+        self.note_watch(&header);
         match header.kind {
             Kind::Fault if header.flags & REFUSED == 0 => self.on_fault(&datagram),
             Kind::Fault if header.epoch == self.epoch => self.on_fault(&datagram),
@@ -378,6 +408,15 @@ impl<P: Peer> Exchange<P> {
         self.incarnation = incarnation;
     }
 
+    fn note_watch(&mut self, header: &Header) {
+        let tells = matches!(header.kind, Kind::Ack | Kind::Release) && header.epoch == self.epoch;
+        match header.flags & (WATCHED | UNWATCHED) {
+            WATCHED if tells => self.watched = Some(true),
+            UNWATCHED if tells => self.watched = Some(false),
+            _ => {}
+        }
+    }
+
     fn on_fault(&mut self, datagram: &Datagram) {
         self.outcome = fault(datagram);
     }
@@ -385,7 +424,7 @@ impl<P: Peer> Exchange<P> {
     /// Takes in an Ack. Its flags name the kind that it answers: an Ack of an `Up` that comes late must not
     /// end a `Leave` or an `Abort`, which the server may not have.
     fn on_ack(&mut self, now: Micros, datagram: &Datagram) {
-        let answers = |kind: Kind| datagram.header.flags == kind as u8;
+        let answers = |kind: Kind| datagram.header.flags & KIND_MASK == kind as u8;
         match self.goal {
             Goal::Leave if answers(Kind::Leave) => self.on_leave_ack(datagram),
             Goal::Abort { .. } if answers(Kind::Abort) => {

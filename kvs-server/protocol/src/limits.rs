@@ -68,6 +68,40 @@ pub const SILENCE_MAX_US: u64 = 60_000_000;
 /// After so long a barrier is reported as stalled, with the ranks that are missing, in microseconds.
 pub const STALL_US: u64 = 10_000_000;
 
+/// The kernel of one end of a lifeline asks the other after so many seconds of silence on it. A thousand nodes make
+/// five hundred small packets a second of that.
+pub const LIFELINE_IDLE_S: u32 = 2;
+
+/// Seconds between two such questions that go unanswered.
+pub const LIFELINE_INTERVAL_S: u32 = 1;
+
+/// Unanswered questions after which the other end's host is lost: a switch that stumbles loses fewer in a row.
+pub const LIFELINE_PROBES: u32 = 5;
+
+/// Longest time from a host's last sign of life until its lifeline breaks, in microseconds.
+pub const LIFELINE_BREAK_US: u64 =
+    (LIFELINE_IDLE_S + LIFELINE_PROBES * LIFELINE_INTERVAL_S) as u64 * 1_000_000;
+
+/// A barrier ends with an error when it has waited so long for a node that is lost, in microseconds: nodes that stand
+/// in it are heard of at least once in that time.
+pub const LOST_GRACE_US: u64 = 2_000_000;
+
+/// A node that has no lifeline opens no more than one in this time, in microseconds: a firewall may be in the way.
+pub const LIFELINE_RENEW_US: u64 = 5_000_000;
+
+/// Most connections to the server that no node has claimed. More are closed at once: whoever made them.
+pub const UNCLAIMED_MAX: usize = 256;
+
+/// How long a connection may stay unclaimed, in microseconds: a few retransmissions of the datagram that claims it.
+pub const UNCLAIMED_US: u64 = 5_000_000;
+
+/// After so much silence of the server a node tries whether its host is there, in microseconds: a server that lives
+/// answers each retransmission.
+pub const SERVER_DOUBT_US: u64 = 3_000_000;
+
+/// After so much silence of a server whose host does not answer either, a node gives up, in microseconds.
+pub const SERVER_LOST_US: u64 = 12_000_000;
+
 /// Longest text of a fault or an abort message.
 pub const TEXT_MAX: usize = 512;
 
@@ -100,6 +134,13 @@ const _: () = {
     assert!(PUSH_MAX <= PUSH_TOTAL_MAX, "one node is always pushed to");
     assert!(RETRANSMIT_FIRST_US < RETRANSMIT_MAX_US);
     assert!(RETRANSMIT_MAX_US < STALL_US && STALL_US < SILENCE_MAX_US);
+    assert!(RETRANSMIT_MAX_US * 5 / 4 < LOST_GRACE_US, "whoever stands in a barrier is heard of");
+    assert!(LIFELINE_BREAK_US + LOST_GRACE_US < STALL_US, "a crash is told of before a stall");
+    assert!(RETRANSMIT_MAX_US * 5 / 4 < UNCLAIMED_US && UNCLAIMED_US < LIFELINE_BREAK_US);
+    assert!(RETRANSMIT_MAX_US * 5 / 4 < SERVER_DOUBT_US, "a server that lives is not doubted");
+    assert!(
+        SERVER_DOUBT_US + LIFELINE_BREAK_US < SERVER_LOST_US && SERVER_LOST_US < SILENCE_MAX_US
+    );
     assert!(LOG_CEILING_DEFAULT <= LOG_CEILING_MAX && LOG_CEILING_MAX < u32::MAX as u64);
     assert!(KEY_MAX <= u16::MAX as usize && VALUE_MAX <= u32::MAX as usize);
 };

@@ -129,9 +129,9 @@ fn a_stalled_barrier_names_the_missing_ranks_and_their_hosts() {
     bench.run(&mut [&mut node], 1);
     let due = bench.server.due().unwrap();
     assert_eq!(due, STALL_US);
-    bench.server.tick(due - 1, &mut bench.events);
+    bench.tick(due - 1);
     assert!(bench.events.is_empty());
-    bench.server.tick(due, &mut bench.events);
+    bench.tick(due);
     let [Event::Stalled { barrier: 1, missing, hosts, .. }] = &bench.events[..] else {
         panic!("{:?}", bench.events)
     };

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::checker::{Micros, Verdict, View, Violation};
 use crate::plan::NodePlan;
 use crate::wire::{Address, Place};
+use crate::world::Line;
 use pmi_protocol::datagram::Outbox;
 use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start};
 use pmi_protocol::log::{chunk_end_of, epoch_of_one_node};
@@ -70,6 +71,9 @@ pub struct Board {
     pub over: Option<(i32, String)>,
     /// Exchanges under way.
     pub runners: Vec<Runner>,
+    /// The node's lifeline.
+    pub line: Line,
+    watched: Option<bool>,
     /// When `Happening::Poll` comes for it next.
     pub next_poll: Option<Micros>,
     ahead: Option<Ahead>,
@@ -96,6 +100,8 @@ impl Board {
             view: View::new(),
             over: None,
             runners: Vec::new(),
+            line: Line::default(),
+            watched: None,
             next_poll: None,
             ahead: None,
         }
@@ -155,7 +161,9 @@ impl Board {
                 _ => self.visible,
             },
         };
-        let exchange = Exchange::new(self.identity.clone(), self.servers(), goal, start, now, seed);
+        let (identity, servers) = (self.identity.clone(), self.servers());
+        let mut exchange = Exchange::new(identity, servers, goal, start, now, seed);
+        exchange.claim_line(self.line.port);
         self.runners.push(Runner { process, task, exchange });
     }
 
@@ -252,9 +260,25 @@ impl Board {
         for runner in self.runners.iter_mut().filter(|runner| runner.process == process) {
             used = true;
             writes.extend(runner.exchange.handle(now, from, bytes));
+            self.watched = runner.exchange.watched().or(self.watched);
         }
         writes.into_iter().try_for_each(|(offset, bytes)| self.write(offset, bytes))?;
         Ok(used)
+    }
+
+    /// What the server has said of the node's lifeline since the last call.
+    pub fn take_watched(&mut self) -> Option<bool> {
+        self.watched.take()
+    }
+
+    /// The node has opened a lifeline: what its exchanges send claims it. One of `process` that has ended says so.
+    pub fn claim_line(&mut self, process: usize, port: u16, out: &mut Outbox<Address>) {
+        for runner in &mut self.runners {
+            runner.exchange.claim_line(port);
+            if runner.process == process && runner.exchange.outcome().is_some() {
+                runner.exchange.announce(out);
+            }
+        }
     }
 
     /// Writes down-log bytes. Whatever is visible already must not change.

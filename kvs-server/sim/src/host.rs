@@ -2,7 +2,7 @@
 //! each group ended.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::checker::{Micros, Violation};
@@ -75,6 +75,8 @@ pub struct Reaction {
 pub struct Host {
     secret: Secret,
     server: Option<Server<Memory, Address>>,
+    /// Lifelines that the server has and that nodes have claimed.
+    lines: HashSet<Address>,
     incarnation: u32,
     groups: Vec<Hosted>,
     fuse: Rc<Fuse>,
@@ -95,6 +97,7 @@ impl Host {
         Host {
             secret,
             server: None,
+            lines: HashSet::new(),
             incarnation: 0,
             groups: groups.iter().map(hosted).collect(),
             fuse: Rc::default(),
@@ -125,6 +128,7 @@ impl Host {
                 server.fail(now, &hosted.plan.spec.name, *rank, reason, &mut Outbox::default());
             }
         }
+        server.listen();
         self.fuse.appended.set(false);
         self.server = Some(server);
         Ok(std::mem::take(&mut self.backlog))
@@ -148,6 +152,7 @@ impl Host {
 
     fn crash(&mut self) -> bool {
         let ran = self.server.take().is_some();
+        self.lines.clear();
         self.crashes += u32::from(ran);
         ran
     }
@@ -198,12 +203,14 @@ impl Host {
     fn note(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::Abort { group, rank, code, text } => self.tell(group, *rank, *code, text),
-                Event::Fault { group, rank, text } => {
+                Event::Abort { group, rank, code, text, .. } => {
+                    self.tell(group, *rank, *code, text)
+                }
+                Event::Fault { group, rank, text, .. } => {
                     self.tell(group, rank.unwrap_or(0), 1, text);
                 }
                 Event::Finalized { group } => self.hosted(group).finalized += 1,
-                Event::Refused { .. } | Event::Stalled { .. } => {}
+                Event::Refused { .. } | Event::Stalled { .. } | Event::Lost { .. } => {}
             }
         }
     }
@@ -229,18 +236,40 @@ impl Host {
         reaction
     }
 
+    /// A connection comes in. False if the server is away, or no node has claimed it yet.
+    pub fn connect(&mut self, line: Address) -> bool {
+        let claimed = self.server.as_mut().is_some_and(|server| server.connected(line));
+        if claimed {
+            self.lines.insert(line);
+        }
+        claimed
+    }
+
+    /// Does the server hold this lifeline?
+    pub fn holds(&self, line: Address) -> bool {
+        self.lines.contains(&line)
+    }
+
+    /// The other end of a lifeline has not answered for long.
+    pub fn unanswered(&mut self, now: Micros, line: Address) {
+        if let Some(server) = self.server.as_mut().filter(|_| self.lines.remove(&line)) {
+            server.disconnected(now, line, true);
+        }
+    }
+
     /// When the server wants to look at its clock.
     pub fn due(&self) -> Option<Micros> {
         self.server.as_ref().and_then(Server::due)
     }
 
     /// The server looks at its clock.
-    pub fn tick(&mut self, now: Micros) -> Vec<Event> {
-        let mut events = Vec::new();
+    pub fn tick(&mut self, now: Micros) -> Reaction {
+        let mut reaction = Reaction::default();
         if let Some(server) = &mut self.server {
-            server.tick(now, &mut events);
+            server.tick(now, &mut reaction.out, &mut reaction.events);
         }
-        events
+        self.note(&reaction.events);
+        reaction
     }
 
     /// How often the server has said that a group has finalized.

@@ -30,6 +30,12 @@ pub enum Fault {
     Death,
     /// A node is never heard of again.
     Silence,
+    /// A node's host crashes.
+    Blackout,
+    /// All processes of a node are stopped for a while.
+    Suspend,
+    /// A lifeline breaks although its node lives.
+    Break,
     /// A rank calls `PMI_Abort`.
     Abort,
     /// Mutated, truncated, foreign and replayed datagrams come in.
@@ -98,6 +104,23 @@ pub enum What {
         node: usize,
         /// Until when; `None`: for ever.
         until: Option<Micros>,
+    },
+    /// A node's host crashes, with all of its processes.
+    Blackout {
+        /// Index of the node.
+        node: usize,
+    },
+    /// The processes of a node are stopped; their host answers.
+    Suspend {
+        /// Index of the node.
+        node: usize,
+        /// Until when.
+        until: Micros,
+    },
+    /// The node's lifeline breaks for no reason.
+    Break {
+        /// Index of the node.
+        node: usize,
     },
     /// A datagram that nobody sent comes in.
     Forge,
@@ -312,6 +335,9 @@ impl Drawing<'_> {
             (Fault::Forge, 500, 40),
             (Fault::Death, 60, 1),
             (Fault::Silence, 30, 1),
+            (Fault::Blackout, 60, 1),
+            (Fault::Suspend, 150, 2),
+            (Fault::Break, 150, 3),
         ] {
             let count = self.dice.between(1, most);
             if self.has(fault, permille) {
@@ -342,6 +368,9 @@ impl Drawing<'_> {
             Fault::Takeover => What::Takeover { node, zombie: self.dice.chance(500) },
             Fault::Partition => What::Cut { node, until: Some(self.dice.between(at, heal_at)) },
             Fault::Silence => What::Cut { node, until: None },
+            Fault::Blackout => What::Blackout { node },
+            Fault::Suspend => What::Suspend { node, until: self.dice.between(at, heal_at) },
+            Fault::Break => What::Break { node },
             Fault::Death => What::Death {
                 group,
                 rank: self.dice.below(u64::from(plan.groups[group].spec.size)) as u32,

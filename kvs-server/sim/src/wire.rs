@@ -15,7 +15,7 @@ const STRAGGLE_US: Micros = 2_000_000;
 const HISTORY_MAX: usize = 512;
 
 /// Who is at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The server.
     Server,
@@ -25,10 +25,12 @@ pub enum Place {
     Process(usize),
     /// Somebody who only replays what he has heard.
     Stranger,
+    /// A lifeline's end: is it a stranger's, and its port.
+    Line(bool, u16),
 }
 
 /// An address, of either side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// Who is there.
     pub place: Place,
@@ -39,6 +41,12 @@ pub struct Address {
 impl Peer for Address {
     fn body_max(&self) -> usize {
         if self.loopback { LOOPBACK_BODY_MAX } else { PATH_BODY_MAX }
+    }
+
+    /// Ports are given away once in a run, so they tell the node as well.
+    fn at_port(self, port: u16) -> Self {
+        let strange = self.place == Place::Stranger;
+        Address { place: Place::Line(strange, port), loopback: false }
     }
 }
 
@@ -80,7 +88,8 @@ impl Wire {
         self.cuts.contains(&(node, None))
     }
 
-    fn is_cut(&self, node: usize, now: Micros) -> bool {
+    /// Is the node cut off at this time?
+    pub fn is_cut(&self, node: usize, now: Micros) -> bool {
         let holds = |cut: &(usize, Option<Micros>)| cut.0 == node && cut.1.is_none_or(|t| now < t);
         self.cuts.iter().any(holds)
     }

@@ -415,11 +415,14 @@ impl Conductor<'_> {
                 self.fail(Failure::Abort { rank, code, message });
             }
             Event::Fault { rank, message, .. } => self.fail(Failure::Fault { rank, message }),
-            Event::Refused { message, .. } | Event::Error { message } => self.say_once(message),
+            Event::Refused { message, .. }
+            | Event::Lost { message, .. }
+            | Event::Error { message } => self.say_once(message),
             Event::Stalled { barrier, waited_seconds, missing, .. } => {
                 // The server knows the hosts of ranks that it has heard of; we started all of them, here.
                 let host = &self.names.host;
-                let text = report::stall_text(barrier, waited_seconds, &missing, host);
+                let hosts = std::slice::from_ref(host);
+                let text = report::stall_text(barrier, waited_seconds, &missing, hosts);
                 self.say_once(text);
             }
             Event::Finalized { .. } => self.timeline.note("all finalized"),

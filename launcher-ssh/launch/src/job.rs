@@ -4,7 +4,7 @@
 //! guardian is forked; then the event loop starts the ranks, a few at a time, between looks at everything else.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -17,6 +17,7 @@ use pmi_bridge::offer;
 use pmi_client::environment::timeout;
 use pmi_protocol::key::Secret;
 use pmi_protocol::mapping::{PROCESS_MAPPING_KEY, format_mapping};
+use pmi_server_io::sockets::Pair;
 
 use crate::bridge::{Access, Bridge};
 use crate::conductor::Conductor;
@@ -128,7 +129,7 @@ struct Plan {
     key: Secret,
     contract: Contract,
     ranks: Ranks,
-    socket: UdpSocket,
+    sockets: Pair,
     address: SocketAddr,
     access: Access,
     server: PathBuf,
@@ -143,8 +144,8 @@ impl Plan {
         let installation =
             Installation::of_this_program().map_err(Error::system("find this program"))?;
         let server = installation.server()?;
-        let socket = server::bind(spec.bind, spec.ports.as_ref())?;
-        let address = server::local_address(&socket)
+        let sockets = server::bind(spec.bind, spec.ports.as_ref())?;
+        let address = server::local_address(&sockets.udp)
             .map_err(Error::system("find the key-value server's address"))?;
         let access = match spec.pmi_port {
             true => Access::Port(listen().map_err(Error::system("listen for the ranks"))?),
@@ -171,7 +172,7 @@ impl Plan {
         let null = ranks::open_null().map_err(Error::system("open /dev/null"))?;
         let second = null.try_clone().map_err(Error::system("open /dev/null"))?;
         let ranks = Ranks::prepare(&spec.apps, &contract, second)?;
-        Ok(Plan { key, contract, ranks, socket, address, access, server, null, host })
+        Ok(Plan { key, contract, ranks, sockets, address, access, server, null, host })
     }
 
     fn start_server(&self, spec: &JobSpec, keeper: &mut Keeper) -> Result<Server, Error> {
@@ -185,9 +186,9 @@ impl Plan {
             log_ceiling: spec.log_ceiling,
             puts: &[(PROCESS_MAPPING_KEY.to_owned(), format_mapping(&nodes))],
         };
-        let socket = self.socket.try_clone().map_err(Error::system("share the socket"))?;
+        let sockets = self.sockets.try_clone().map_err(Error::system("share the sockets"))?;
         let null = self.null.try_clone().map_err(Error::system("share /dev/null"))?;
-        Server::start(&order, socket, null, &mut keeper.spawner, &keeper.inherited)
+        Server::start(&order, sockets, null, &mut keeper.spawner, &keeper.inherited)
     }
 
     fn start_bridge(&mut self, spec: &JobSpec) -> io::Result<Bridge> {

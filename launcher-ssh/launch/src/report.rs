@@ -33,7 +33,9 @@ impl Names {
 
     /// The server names a rank by its number only.
     fn fault(&self, rank: u32, message: &str) -> String {
-        match message.strip_prefix(&format!("rank {rank} ")) {
+        let named = |start: String| message.strip_prefix(&start);
+        let rest = named(format!("rank {rank} on {} ", self.host));
+        match rest.or_else(|| named(format!("rank {rank} "))) {
             Some(rest) => format!("{} {rest}", self.rank(rank)),
             None => format!("{}: {message}", self.rank(rank)),
         }
@@ -89,11 +91,14 @@ pub fn spawn_text(error: SpawnError, wdir: &str) -> (String, i32) {
     }
 }
 
-/// A barrier that waits.
-pub fn stall_text(barrier: u32, seconds: u64, missing: &str, host: &str) -> String {
+/// A barrier that waits for ranks, of which those have joined that are on these hosts.
+pub fn stall_text(barrier: u32, seconds: u64, missing: &str, hosts: &[String]) -> String {
+    let (at, what) = match hosts {
+        [] => (String::new(), "joined yet, or not called PMI_Barrier"),
+        hosts => (format!(" (on {})", hosts.join(", ")), "called PMI_Barrier yet"),
+    };
     format!(
-        "barrier {barrier} has been waiting for {seconds} s for ranks {missing} (on {host}); they have not called \
-         PMI_Barrier yet"
+        "barrier {barrier} has been waiting for {seconds} s for ranks {missing}{at}; they have not {what}"
     )
 }
 
@@ -140,6 +145,10 @@ mod tests {
         );
         assert_eq!(
             text(Failure::Fault { rank: Some(2), message: "rank 2 exited early".into() }),
+            "rank 2 on host foo (b) exited early; ending the job"
+        );
+        assert_eq!(
+            text(Failure::Fault { rank: Some(2), message: "rank 2 on foo exited early".into() }),
             "rank 2 on host foo (b) exited early; ending the job"
         );
         assert_eq!(

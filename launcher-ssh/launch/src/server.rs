@@ -1,6 +1,6 @@
 //! Starting the key-value server of a job, and starting it again when it has crashed.
 //!
-//! Its socket and its log memory are ours; a server that takes over finds both as they were, and no rank
+//! Its sockets and its log memory are ours; a server that takes over finds both as they were, and no rank
 //! notices more than a retransmission.
 
 use std::collections::VecDeque;
@@ -18,6 +18,7 @@ use std::{io, net};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pmi_kvs_server::control::{Command, Event};
+use pmi_server_io::sockets::Pair;
 use pmi_server_io::{memory, sockets};
 
 use crate::endpoint::Endpoint;
@@ -64,7 +65,7 @@ pub struct Server {
     /// All arguments but the control channel, which differs from start to start.
     args: Vec<CString>,
     envp: Rc<CArray>,
-    socket: UdpSocket,
+    sockets: Pair,
     log: OwnedFd,
     null: OwnedFd,
     process: Option<(Pid, Endpoint)>,
@@ -75,14 +76,14 @@ pub struct Server {
     history: Vec<Command>,
 }
 
-/// Binds the server's socket to the first free of these ports.
-pub fn bind(address: IpAddr, ports: Option<&RangeInclusive<u16>>) -> Result<UdpSocket, Error> {
+/// Binds the server's sockets to the first free of these ports.
+pub fn bind(address: IpAddr, ports: Option<&RangeInclusive<u16>>) -> Result<Pair, Error> {
     let ports = ports.cloned().unwrap_or(0..=0);
     let described = match (*ports.start(), *ports.end()) {
         (0, 0) => address.to_string(),
         (low, high) => format!("{address}, UDP ports {low}-{high}"),
     };
-    sockets::bind_udp(address, &ports)
+    sockets::bind_pair(address, &ports)
         .map_err(|reason| Error::Bind { address: described, reason: reason.kind().into() })
 }
 
@@ -99,10 +100,10 @@ pub fn local_address(socket: &UdpSocket) -> io::Result<SocketAddr> {
 }
 
 impl Server {
-    /// Starts a server on `socket`.
+    /// Starts a server on `sockets`.
     pub fn start(
         order: &Order,
-        socket: UdpSocket,
+        sockets: Pair,
         null: OwnedFd,
         spawner: &mut Spawner,
         inherited: &Inherited,
@@ -113,9 +114,9 @@ impl Server {
                 "path of the server",
                 order.program.as_os_str().as_bytes().to_vec(),
             )?),
-            args: arguments(order, &socket, &log)?,
+            args: arguments(order, &sockets, &log)?,
             envp: Rc::new(environment(order.secret)?),
-            socket,
+            sockets,
             log,
             null,
             process: None,
@@ -144,7 +145,8 @@ impl Server {
             inherited: *inherited,
         };
         let stdio = [self.null.as_fd(), self.null.as_fd(), stderr.as_fd()];
-        let keep = [self.socket.as_fd(), self.log.as_fd(), theirs.as_fd()];
+        let mut keep = vec![self.sockets.udp.as_fd(), self.log.as_fd(), theirs.as_fd()];
+        keep.extend(self.sockets.listener.as_ref().map(AsFd::as_fd));
         let pid =
             spawner.spawn(child, stdio, &keep).map_err(|error| io::Error::from(error.errno))?;
         let mut endpoint = Endpoint::new(ours)?;
@@ -250,7 +252,7 @@ impl Server {
     }
 }
 
-fn arguments(order: &Order, socket: &UdpSocket, log: &OwnedFd) -> Result<Vec<CString>, Error> {
+fn arguments(order: &Order, sockets: &Pair, log: &OwnedFd) -> Result<Vec<CString>, Error> {
     let mut args = vec!["pmi-kvs-server".to_owned()];
     let mut add = |name: &str, value: String| args.extend([name.to_owned(), value]);
     add("--job", order.job.to_owned());
@@ -258,7 +260,10 @@ fn arguments(order: &Order, socket: &UdpSocket, log: &OwnedFd) -> Result<Vec<CSt
         add("--size", size.to_string());
     }
     order.groups.iter().for_each(|group| add("--group", group.clone()));
-    add("--socket-fd", socket.as_raw_fd().to_string());
+    add("--socket-fd", sockets.udp.as_raw_fd().to_string());
+    if let Some(listener) = &sockets.listener {
+        add("--listen-fd", listener.as_raw_fd().to_string());
+    }
     add("--log-fd", log.as_raw_fd().to_string());
     add("--log-ceiling", order.log_ceiling.to_string());
     order.puts.iter().for_each(|(key, value)| add("--put", format!("{key}={value}")));
@@ -287,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_first_free_port_is_taken_and_a_full_range_is_named() {
-        let taken = bind(Ipv4Addr::LOCALHOST.into(), None).unwrap();
+        let taken = bind(Ipv4Addr::LOCALHOST.into(), None).unwrap().udp;
         let port = taken.local_addr().unwrap().port();
         let error = bind(Ipv4Addr::LOCALHOST.into(), Some(&(port..=port))).unwrap_err();
         let text = error.to_string();
@@ -297,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_socket_on_every_address_is_reached_over_loopback() {
-        let socket = bind(Ipv4Addr::UNSPECIFIED.into(), None).unwrap();
+        let socket = bind(Ipv4Addr::UNSPECIFIED.into(), None).unwrap().udp;
         let address = local_address(&socket).unwrap();
         assert_eq!(address.ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
         assert_eq!(address.port(), socket.local_addr().unwrap().port());

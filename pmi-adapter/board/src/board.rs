@@ -175,6 +175,11 @@ impl Board {
         liveness::members(&self.shared)
     }
 
+    /// Have all ranks of this node joined, as far as their number is known?
+    pub(crate) fn all_have_joined(&self) -> bool {
+        self.local_size == Some(liveness::claimed(&self.shared).len() as u32)
+    }
+
     /// A member that will never reach the next barrier: one found dead, or one that has finalized although others
     /// stand in that barrier. Looks for the dead itself, but at most every 50 milliseconds among all processes of
     /// the board: call it again.
@@ -273,6 +278,17 @@ impl Board {
     /// arrivals again. 0 if there is none.
     pub fn delegate_port(&self) -> u16 {
         self.shared.header().people.port.load(SeqCst) as u16
+    }
+
+    /// What the session says of the node's lifeline; zero at first.
+    pub(crate) fn line_word(&self) -> u64 {
+        self.shared.header().people.line.load(SeqCst)
+    }
+
+    /// Replaces it, unless somebody else has. True if that was done.
+    pub(crate) fn replace_line_word(&self, current: u64, new: u64) -> bool {
+        let line = &self.shared.header().people.line;
+        line.compare_exchange(current, new, SeqCst, SeqCst).is_ok()
     }
 
     /// Sleeps until `epoch` is open, for at most `patience`; `Duration::MAX` is without a limit.

@@ -38,7 +38,7 @@ pub const ATTRIBUTE_HEADS_LEN: u64 = attributes::CHAINS * 8;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"PMIBOARD");
 /// Changes with every change of anything in this module, so that two builds never share a board.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Who the segment belongs to. Written once, before anybody else can see the segment.
 #[derive(Debug, Default)]
@@ -122,7 +122,9 @@ pub struct People {
     /// UDP port on loopback where the present delegate can be poked.
     pub port: AtomicU32,
     reserved: u32,
-    reserved2: [u64; 5],
+    /// The node's lifeline, in the words of the session; zero: none.
+    pub line: AtomicU64,
+    reserved2: [u64; 4],
 }
 
 /// The head of the segment. Words that different ranks write at the same time lie on different cache lines.

@@ -302,7 +302,7 @@ impl Helper {
         let secret = sys::random().map_err(|error| error.to_string())?;
         self.check_munge()?;
         let prepared = Prepared::new(step, self.munge, secret, *size, *log_ceiling)?;
-        let (server, keep, anchor) = (prepared.address(), [prepared.descriptor()], self.anchor_pid);
+        let (server, keep, anchor) = (prepared.address(), prepared.descriptors(), self.anchor_pid);
         sys::fork_again(c"pmi-kvs-server", &keep, || prepared.serve(anchor))
             .map_err(|error| format!("cannot start the server: {error}"))?;
         self.serves = true;

@@ -1,7 +1,7 @@
 //! The step's server: the job's key-value server, and the answers to those who look for it, in one process on node 0.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,9 @@ use pmi_protocol::key::Secret;
 use pmi_protocol::log::GroupSpec;
 use pmi_protocol::pace::Micros;
 use pmi_protocol::server::{Event, Server};
+use pmi_server_io::lifelines::Lifelines;
 use pmi_server_io::memory::{self, LogFile, Region};
-use pmi_server_io::sockets;
+use pmi_server_io::sockets::{self, Pair};
 use pmi_server_io::udp::{Client, Udp};
 
 use crate::layout;
@@ -41,7 +42,7 @@ const BATCHES_MAX: usize = 16;
 
 /// A server that has not begun: everything that can fail has been done.
 pub struct Prepared {
-    socket: UdpSocket,
+    sockets: Pair,
     step: StepKey,
     promise: Promise,
     munge: Munge,
@@ -63,13 +64,13 @@ impl Prepared {
         ceiling: u64,
     ) -> Result<Prepared, String> {
         let range = step.ports.clone().unwrap_or(ports::DEFAULT);
-        let socket = bind(&step.key(), &range)?;
-        let port = socket.local_addr().map_err(|error| error.to_string())?.port();
+        let sockets = bind(&step.key(), &range)?;
+        let port = sockets.udp.local_addr().map_err(|error| error.to_string())?.port();
         let promise = Promise { port, secret };
         let credential = encode(&munge, &promise, &step.key())?;
         let spec = GroupSpec { name: step.job_name(), size, ceiling };
         Ok(Prepared {
-            socket,
+            sockets,
             step: step.key(),
             promise,
             munge,
@@ -84,9 +85,10 @@ impl Prepared {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.promise.port))
     }
 
-    /// The descriptor that its process must keep.
-    pub fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    /// The descriptors that its process must keep.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let listener = self.sockets.listener.iter().map(AsRawFd::as_raw_fd);
+        std::iter::once(self.sockets.udp.as_raw_fd()).chain(listener).collect()
     }
 
     /// Serves until the job and the step on this node have ended. `anchor` lives as long as the latter.
@@ -96,11 +98,11 @@ impl Prepared {
     }
 }
 
-fn bind(key: &StepKey, range: &std::ops::RangeInclusive<u16>) -> Result<UdpSocket, String> {
+fn bind(key: &StepKey, range: &std::ops::RangeInclusive<u16>) -> Result<Pair, String> {
     let mut problem = String::new();
     for port in ports::candidates(key, range) {
         match sockets::bind_any(&(port..=port)) {
-            Ok(socket) => return Ok(socket),
+            Ok(sockets) => return Ok(sockets),
             Err(error) => problem = error.to_string(),
         }
     }
@@ -125,6 +127,7 @@ fn encode(munge: &Munge, promise: &Promise, step: &StepKey) -> Result<Vec<u8>, S
 struct Service {
     server: Server<Region, Client>,
     udp: Udp,
+    lifelines: Lifelines,
     outbox: Outbox<Client>,
     events: Vec<Event>,
     start: Instant,
@@ -169,7 +172,7 @@ impl Desk {
 
 impl Service {
     fn new(prepared: Prepared, anchor: u32) -> io::Result<Service> {
-        let Prepared { socket, step, promise, munge, credential, spec, nodes } = prepared;
+        let Prepared { sockets, step, promise, munge, credential, spec, nodes } = prepared;
         let mut logs = LogFile::open(memory::create()?)?;
         let mut server = Server::new(&Secret::new(promise.secret), logs.incarnation());
         let region = logs.add(spec.ceiling)?;
@@ -181,10 +184,12 @@ impl Service {
             let region = logs.add(spec.ceiling)?;
             server.add_group(region, spec, &[]).map_err(io::Error::other)?;
         }
+        let lifelines = Lifelines::new(sockets.listener.into_iter().collect(), &mut server)?;
         let (tag, key) = (Tag::of(&step), MacKey::derive(&promise.secret));
         Ok(Service {
             server,
-            udp: Udp::new(vec![socket]),
+            udp: Udp::new(vec![sockets.udp]),
+            lifelines,
             outbox: Outbox::default(),
             events: Vec::new(),
             start: Instant::now(),
@@ -207,8 +212,11 @@ impl Service {
                 self.receive()?;
             }
             let now = self.now();
-            self.server.tick(now, &mut self.events);
+            // After the datagrams that claim them.
+            self.lifelines.look(now, &mut self.server);
+            self.server.tick(now, &mut self.outbox, &mut self.events);
             self.note_events();
+            self.udp.send(&mut self.outbox);
         }
     }
 
@@ -229,7 +237,7 @@ impl Service {
     /// Waits for something to do; true if datagrams have come.
     fn wait(&self) -> io::Result<bool> {
         let anchor = self.anchor.as_ref().and_then(Life::fd);
-        let fds = [Some(self.udp.sockets()[0].as_fd()), anchor];
+        let fds = [Some(self.udp.sockets()[0].as_fd()), Some(self.lifelines.fd()), anchor];
         let mut fds: Vec<_> =
             fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, self.patience()) {
@@ -245,7 +253,8 @@ impl Service {
         let end = self.ends_at.map(|end| end.saturating_duration_since(now));
         let due =
             self.server.due().map(|due| Duration::from_micros(due.saturating_sub(self.now())));
-        let first = [end, due, unwatched.then_some(LOOK)].into_iter().flatten().min();
+        let look = self.lifelines.due().map(|due| due.saturating_duration_since(now));
+        let first = [end, due, look, unwatched.then_some(LOOK)].into_iter().flatten().min();
         first.map_or(PollTimeout::NONE, |wait| {
             let millis = (wait + Duration::from_micros(999)).as_millis();
             PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
@@ -278,10 +287,11 @@ impl Service {
         for event in std::mem::take(&mut self.events) {
             let state = match event {
                 Event::Finalized { group } if group == self.name => State::Finished,
-                Event::Abort { group, rank, code, text } if group == self.name => {
-                    State::Over { code, rank: Some(rank), text: abort_reason(rank, code, &text) }
+                Event::Abort { group, rank, host, code, text } if group == self.name => {
+                    let text = abort_reason(rank, host.as_deref(), code, &text);
+                    State::Over { code, rank: Some(rank), text }
                 }
-                Event::Fault { group, rank, text } if group == self.name => {
+                Event::Fault { group, rank, text, .. } if group == self.name => {
                     State::Over { code: 1, rank, text }
                 }
                 _ => continue,

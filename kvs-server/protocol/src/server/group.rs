@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::lost::Lines;
 use super::node::{Node, hosts_of};
 use super::{Context, Event};
 use crate::datagram::{
@@ -27,18 +28,19 @@ struct Verdict {
 #[derive(Debug)]
 pub(crate) struct Group<M, P> {
     number: u64,
-    log: Log<M>,
-    nodes: Vec<Node<P>>,
+    pub(super) log: Log<M>,
+    pub(super) nodes: Vec<Node<P>>,
     by_id: HashMap<u64, usize>,
     /// Index + 1 of the node that each rank has been seen on, or 0.
-    owners: Vec<u32>,
-    arrived: RankSet,
+    pub(super) owners: Vec<u32>,
+    pub(super) arrived: RankSet,
     /// What the arrivals add to the log.
     pending: u64,
-    left: RankSet,
+    pub(super) left: RankSet,
     /// First arrival of the barrier being collected, and when to complain about it next.
-    waiting: Option<(Micros, Micros)>,
+    pub(super) waiting: Option<(Micros, Micros)>,
     verdict: Option<Verdict>,
+    pub(super) lines: Lines<P>,
 }
 
 /// All ranks that a datagram is about.
@@ -60,6 +62,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             left: RankSet::new(size),
             waiting: None,
             verdict: None,
+            lines: Lines::default(),
         }
     }
 
@@ -81,6 +84,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         if !self.owns(context, index, datagram) {
             return self.answer_fault(context, from, index);
         }
+        self.note_line(from, index, &datagram.header);
         match datagram.header.kind {
             Kind::Leave => self.on_leave(context, from, index, datagram),
             Kind::Abort => self.on_abort(context, from, index, datagram),
@@ -102,6 +106,7 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             self.nodes.push(Node::new(id, from, self.log.cursor(id)));
             self.nodes.len() - 1
         });
+        self.lines.take_back(index);
         if about.epoch > self.log.epoch() {
             self.nodes[index].peer = from;
         }
@@ -262,8 +267,9 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         }
         let barrier = self.log.epoch() + 1;
         if let Some(gone) = self.left.first() {
+            let (rank, left) = (self.name_of(rank), self.name_of(gone));
             let text = format!(
-                "rank {rank} waits in barrier {barrier}, but rank {gone} has called PMI_Finalize: all ranks must call PMI_Barrier equally often"
+                "{rank} waits in barrier {barrier}, but {left} has called PMI_Finalize: all ranks must call PMI_Barrier equally often"
             );
             self.end(context, Some(gone), 1, &text);
         }
@@ -292,7 +298,8 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         let kind = about.header.kind;
         let mark = self.nodes[index].cursor();
         let left = about.ranges().filter(|_| kind == Kind::Leave);
-        let header = Header { kind: Kind::Ack, flags: kind as u8, mark, ..about.header };
+        let flags = kind as u8 | self.line_flags(context, index);
+        let header = Header { kind: Kind::Ack, flags, mark, ..about.header };
         context.send(to, header, &left.collect::<Vec<_>>(), &[]);
     }
 
@@ -331,8 +338,9 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
 
     /// Tells a node that the open epoch is open, with the bytes that it opened if `push`.
     fn release(&self, context: &mut Context<P>, to: P, index: usize, push: bool) {
-        let header =
-            Header { offset: self.log.previous_mark(), ..self.header(Kind::Release, index) };
+        let flags = self.line_flags(context, index);
+        let offset = self.log.previous_mark();
+        let header = Header { flags, offset, ..self.header(Kind::Release, index) };
         if !push {
             return context.send(to, header, &[], &[]);
         }
@@ -384,16 +392,25 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
             self.end(context, Some(rank), code, &text);
         } else {
             let group = self.log.spec().name.clone();
-            context.events.push(Event::Abort { group, rank, code, text: text.clone() });
-            self.fail(context, Some(rank), code, &abort_reason(rank, code, &text));
+            let host = self.nodes[index].host.clone();
+            let reason = abort_reason(rank, host.as_deref(), code, &text);
+            context.events.push(Event::Abort { group, rank, host, code, text });
+            self.fail(context, Some(rank), code, &reason);
         }
     }
 
     /// The group is over: the launcher does not know yet.
-    fn end(&mut self, context: &mut Context<P>, rank: Option<u32>, code: i32, text: &str) {
+    pub(super) fn end(
+        &mut self,
+        context: &mut Context<P>,
+        rank: Option<u32>,
+        code: i32,
+        text: &str,
+    ) {
         let group = self.log.spec().name.clone();
         if self.verdict.is_none() {
-            context.events.push(Event::Fault { group, rank, text: text.to_owned() });
+            let unanswered = self.lines.any_lost();
+            context.events.push(Event::Fault { group, rank, unanswered, text: text.to_owned() });
         }
         self.fail(context, rank, code, text);
     }
@@ -427,28 +444,46 @@ impl<M: LogMemory, P: Peer> Group<M, P> {
         let owner = self.owners.get(rank as usize).copied().unwrap_or(0);
         let private = owner != 0 && self.nodes[owner as usize - 1].private;
         if private && !self.left.contains(rank) {
-            let text = format!("rank {rank} exited after PMI_Init without PMI_Finalize");
+            let text = format!("{} exited after PMI_Init without PMI_Finalize", self.name_of(rank));
             self.end(context, Some(rank), 1, &text);
         }
     }
 
-    pub fn due(&self) -> Option<Micros> {
-        self.waiting.map(|(_, complain)| complain)
+    /// A rank in messages, with its host where that is known.
+    fn name_of(&self, rank: u32) -> String {
+        let node =
+            self.owners[rank as usize].checked_sub(1).map(|index| &self.nodes[index as usize]);
+        match node.and_then(|node| node.host.as_deref()) {
+            Some(host) => format!("rank {rank} on {host}"),
+            None => format!("rank {rank}"),
+        }
     }
 
-    pub fn tick(&mut self, now: Micros, events: &mut Vec<Event>) {
+    pub fn due(&self) -> Option<Micros> {
+        let complain = self.waiting.map(|(_, complain)| complain);
+        [complain, self.lost_due()].into_iter().flatten().min()
+    }
+
+    pub fn tick(&mut self, context: &mut Context<P>) {
+        self.judge_lost(context);
         let Some((since, complain)) = self.waiting else { return };
+        let now = context.now;
         if now < complain {
             return;
         }
         self.waiting = Some((since, now + 2 * (complain - since)));
         let missing = self.arrived.missing();
-        events.push(Event::Stalled {
+        context.events.push(Event::Stalled {
             group: self.log.spec().name.clone(),
             barrier: self.log.epoch() + 1,
             waited: now - since,
             hosts: hosts_of(&self.nodes, &self.owners, &missing),
             missing,
         });
+    }
+
+    /// Is the group over?
+    pub(super) fn is_over(&self) -> bool {
+        self.verdict.is_some()
     }
 }

@@ -1,6 +1,7 @@
 //! The server state machine: datagrams of all groups in, datagrams and events out.
 
 mod group;
+mod lost;
 mod node;
 
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ pub enum Event {
         group: String,
         /// The rank.
         rank: u32,
+        /// Its host, where known.
+        host: Option<String>,
         /// Its exit code.
         code: i32,
         /// Its message.
@@ -36,6 +39,8 @@ pub enum Event {
         group: String,
         /// The rank at fault, if there is one.
         rank: Option<u32>,
+        /// A host does not answer any more: whoever ends the job need not wait for it.
+        unanswered: bool,
         /// What happened and what to do.
         text: String,
     },
@@ -58,6 +63,13 @@ pub enum Event {
         missing: RankRanges,
         /// Hosts of those missing ranks that have joined.
         hosts: Vec<String>,
+    },
+    /// A node's host does not answer any more. The group goes on until a barrier waits.
+    Lost {
+        /// Job name of the group.
+        group: String,
+        /// Which host, with which ranks, and what follows.
+        text: String,
     },
     /// Every rank has finalized.
     Finalized {
@@ -129,6 +141,8 @@ pub(crate) struct Context<'a, P> {
     pub now: Micros,
     pub keys: &'a Keys,
     pub incarnation: u32,
+    /// Does the server accept lifelines?
+    pub listens: bool,
     pub counters: &'a mut Counters,
     pub events: &'a mut Vec<Event>,
     pub out: &'a mut Outbox<P>,
@@ -153,6 +167,7 @@ impl<P: Peer> Context<'_, P> {
 pub struct Server<M, P> {
     keys: Keys,
     incarnation: u32,
+    listens: bool,
     groups: HashMap<u64, Group<M, P>>,
     expected: HashMap<u64, Expected<M>>,
     counters: Counters,
@@ -179,7 +194,26 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
     pub fn new(secret: &Secret, incarnation: u32) -> Self {
         let keys = Keys::derive(secret);
         let (groups, expected) = (HashMap::new(), HashMap::new());
-        Server { keys, incarnation, groups, expected, counters: Counters::default() }
+        let counters = Counters::default();
+        Server { keys, incarnation, listens: false, groups, expected, counters }
+    }
+
+    /// From now on nodes are told that lifelines are accepted.
+    pub fn listen(&mut self) {
+        self.listens = true;
+    }
+
+    /// A connection has been accepted from here ([`Peer::at_port`]). True if it is a node's lifeline. If not, the datagram
+    /// that says so may still be under way: ask again.
+    pub fn connected(&mut self, line: P) -> bool {
+        self.groups.values_mut().any(|group| group.connected(line))
+    }
+
+    /// The connection has ended, and its node says which one follows. If its host has stopped to answer, as the kernel
+    /// sees it (`ETIMEDOUT`, `EHOSTUNREACH`), the node is lost until it is heard of again: barriers do not wait for it.
+    /// The end of a connection by its other side says nothing: a process has ended.
+    pub fn disconnected(&mut self, now: Micros, line: P, unanswered: bool) {
+        self.groups.values_mut().for_each(|group| group.disconnected(now, line, unanswered));
     }
 
     /// Adds a process group whose log is in `memory`: a new one that begins with `puts` if that is empty, else
@@ -273,8 +307,7 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         out: &mut Outbox<P>,
         events: &mut Vec<Event>,
     ) {
-        let Server { keys, incarnation, groups, counters, .. } = self;
-        let mut context = Context { now, keys, incarnation: *incarnation, counters, events, out };
+        let (groups, mut context) = self.context(now, out, events);
         match groups.get_mut(&datagram.header.group) {
             Some(group) => group.handle(&mut context, from, datagram),
             None => context.refuse(
@@ -294,8 +327,7 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         events: &mut Vec<Event>,
         act: impl FnOnce(&mut Group<M, P>, &mut Context<P>),
     ) -> bool {
-        let Server { keys, incarnation, groups, counters, .. } = self;
-        let mut context = Context { now, keys, incarnation: *incarnation, counters, events, out };
+        let (groups, mut context) = self.context(now, out, events);
         let group = groups.get_mut(&group_number(name));
         group.map(|group| act(group, &mut context)).is_some()
     }
@@ -338,9 +370,21 @@ impl<M: LogMemory, P: Peer> Server<M, P> {
         self.groups.values().filter_map(Group::due).min()
     }
 
-    /// Reports the barriers that have waited for long by `now`.
-    pub fn tick(&mut self, now: Micros, events: &mut Vec<Event>) {
-        self.groups.values_mut().for_each(|group| group.tick(now, events));
+    /// Reports the barriers that have waited for long by `now`, and ends those that wait for a node that is lost.
+    pub fn tick(&mut self, now: Micros, out: &mut Outbox<P>, events: &mut Vec<Event>) {
+        let (groups, mut context) = self.context(now, out, events);
+        groups.values_mut().for_each(|group| group.tick(&mut context));
+    }
+
+    fn context<'a>(
+        &'a mut self,
+        now: Micros,
+        out: &'a mut Outbox<P>,
+        events: &'a mut Vec<Event>,
+    ) -> (&'a mut HashMap<u64, Group<M, P>>, Context<'a, P>) {
+        let Server { keys, incarnation, listens, groups, counters, .. } = self;
+        let (incarnation, listens) = (*incarnation, *listens);
+        (groups, Context { now, keys, incarnation, listens, counters, events, out })
     }
 
     /// Counters since the start.

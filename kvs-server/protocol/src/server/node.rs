@@ -15,6 +15,10 @@ pub(crate) struct Node<P> {
     pub peer: P,
     pub host: Option<String>,
     pub private: bool,
+    /// The connection that it says is its lifeline.
+    pub line: Option<P>,
+    /// Does the server hold that connection?
+    pub watched: bool,
     /// Up-log bytes [base, base + staged.len()) that are not in the log yet, with holes.
     base: u64,
     staged: Vec<u8>,
@@ -31,6 +35,8 @@ impl<P> Node<P> {
             peer,
             host: None,
             private: false,
+            line: None,
+            watched: false,
             base: cursor,
             staged: Vec::new(),
             received: Received::new(cursor),

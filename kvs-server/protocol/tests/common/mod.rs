@@ -15,12 +15,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// An address: of a node's process, or 0 for the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address(pub u64);
 
 impl Peer for Address {
     fn body_max(&self) -> usize {
         PATH_BODY_MAX
+    }
+
+    fn at_port(self, port: u16) -> Self {
+        Address(self.0 << 16 | u64::from(port))
     }
 }
 
@@ -145,6 +149,13 @@ impl Bench {
     pub fn serve(&mut self, from: Address, datagram: &[u8]) -> Vec<(Address, Vec<u8>)> {
         let mut out = Outbox::default();
         self.server.handle(self.now, from, datagram, &mut out, &mut self.events);
+        out.iter().map(|(to, bytes)| (to, bytes.to_vec())).collect()
+    }
+
+    /// The server looks at its clock; returns what it sends.
+    pub fn tick(&mut self, now: Micros) -> Vec<(Address, Vec<u8>)> {
+        let mut out = Outbox::default();
+        self.server.tick(now, &mut out, &mut self.events);
         out.iter().map(|(to, bytes)| (to, bytes.to_vec())).collect()
     }
 

@@ -102,6 +102,9 @@ impl World {
 
     fn launch(&mut self, board: usize, process: usize, task: Task, goal: Goal, ranks: Vec<u32>) {
         let seed = self.dice.draw();
+        if goal == Goal::Join {
+            self.reserve_line(board);
+        }
         self.boards[board].start(self.now, process, task, goal, ranks, seed);
         self.read_mailbox(process);
     }
@@ -152,6 +155,7 @@ impl World {
             return Ok(());
         }
         if self.boards[board].receive(self.now, process, letter.from, &letter.bytes)? {
+            self.tend_line(board, process);
             return self.settle(board);
         }
         let mailbox = &mut self.processes[process].mailbox;

@@ -6,6 +6,7 @@ use crate::board::{Board, Task};
 use crate::checker::Verdict;
 use crate::plan::{Moment, NodePlan, What};
 use pmi_protocol::exchange::Goal;
+use pmi_protocol::limits::LIFELINE_BREAK_US;
 
 /// Exit code of a rank that was killed: 128 + SIGKILL.
 const KILLED: i32 = 137;
@@ -15,6 +16,9 @@ const TAKEOVER_US: u64 = 50_000;
 
 /// Longest time until a launcher notices that a process has ended.
 const REAP_US: u64 = 1_000_000;
+
+/// Time until somebody notices that a host is gone which the server did not miss.
+const NOTICED_US: u64 = 60_000_000;
 
 impl World {
     /// Lets an incident of the plan happen.
@@ -37,6 +41,19 @@ impl World {
                     ranks.iter().for_each(|rank| self.books[*group].cut_off(*rank));
                 }
                 self.wire.cut(node, until);
+                self.doubt(node);
+                Ok(())
+            }
+            What::Blackout { node } => {
+                self.black_out(node);
+                Ok(())
+            }
+            What::Suspend { node, until } => {
+                self.stopped[node] = until;
+                Ok(())
+            }
+            What::Break { node } => {
+                self.break_line(node);
                 Ok(())
             }
             What::Forge => match self.wire.forge() {
@@ -91,6 +108,29 @@ impl World {
             Some(peer) if by_peer => self.report_dead(board, peer, rank),
             _ => Ok(()),
         }
+    }
+
+    /// A host crashes. What runs elsewhere learns of it from the end of the lifeline, if there is one, or in the end from
+    /// somebody who looks after the job.
+    fn black_out(&mut self, node: usize) {
+        let NodePlan { group, ranks, .. } = self.plan.nodes[node].clone();
+        let lived: Vec<usize> = ranks.iter().map(|rank| self.process_of(group, *rank)).collect();
+        if lived.iter().all(|process| self.processes[*process].state == State::Ended) {
+            return;
+        }
+        self.books[group].cause(self.now, None, false);
+        if self.is_watched(node) {
+            self.books[group].cause(self.now + LIFELINE_BREAK_US, None, true);
+        }
+        for (process, rank) in lived.into_iter().zip(&ranks) {
+            self.processes[process].state = State::Ended;
+            self.books[group].died(*rank);
+        }
+        self.boards[node].runners.clear();
+        self.wire.cut(node, None);
+        self.doubt(node);
+        let failed = Happening::Failed { group, rank: ranks[0], code: KILLED };
+        self.queue.push(self.now + NOTICED_US, failed);
     }
 
     fn waiting_peer(&self, board: usize, group: usize) -> Option<usize> {

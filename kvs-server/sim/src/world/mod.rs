@@ -2,6 +2,7 @@
 
 mod delegates;
 mod incidents;
+mod lines;
 mod processes;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -13,7 +14,8 @@ use crate::host::{Host, Reaction};
 use crate::plan::{self, Fault, Plan};
 use crate::queue::Queue;
 use crate::script::Op;
-use crate::wire::{Letter, Place, Wire};
+use crate::wire::{Address, Letter, Place, Wire};
+pub use lines::Line;
 use pmi_protocol::exchange::Identity;
 use pmi_protocol::key::{Keys, Secret, group_number};
 use pmi_protocol::server::Event;
@@ -43,6 +45,10 @@ enum Happening {
     Tick,
     /// The launcher learns that a rank has failed.
     Failed { group: usize, rank: u32, code: i32 },
+    /// A lifeline that a board opened at that time, from this port, comes in at the server's host.
+    Connect(usize, u16, Micros),
+    /// A node that was cut off has been so for long.
+    Unanswered(usize),
     /// All faults end.
     Heal,
 }
@@ -110,6 +116,10 @@ struct World {
     processes: Vec<Process>,
     host: Host,
     next_tick: Option<Micros>,
+    /// Until when the processes of each board are stopped.
+    stopped: Vec<Micros>,
+    /// Ports given away.
+    ports: u16,
     /// How long the server stays away after the next crash.
     downtime: Micros,
     summary: Summary,
@@ -167,6 +177,8 @@ impl World {
             processes: processes::of(&plan),
             host: Host::new(secret, &plan.groups),
             next_tick: None,
+            stopped: vec![0; plan.nodes.len()],
+            ports: 0,
             downtime: 0,
             summary: Summary::default(),
             plan,
@@ -205,6 +217,7 @@ impl World {
         if self.trace && !matches!(what, Happening::Poll(_) | Happening::Tick) {
             self.print(&what);
         }
+        let Some(what) = self.unless_stopped(what) else { return Ok(()) };
         match what {
             Happening::Step(process) => self.step(process),
             Happening::Wake(process, number) => self.wake(process, number),
@@ -215,11 +228,43 @@ impl World {
             Happening::Start => self.start_server(),
             Happening::Tick => self.tick(),
             Happening::Failed { group, rank, code } => self.failed(group, rank, code),
+            Happening::Connect(board, port, since) => {
+                self.connect(board, port, since);
+                Ok(())
+            }
+            Happening::Unanswered(board) => {
+                self.unanswered(board);
+                Ok(())
+            }
             Happening::Heal => {
                 self.host.disarm();
                 Ok(())
             }
         }
+    }
+
+    /// What comes for a process that is stopped comes again when it goes on.
+    fn unless_stopped(&mut self, what: Happening) -> Option<Happening> {
+        let board = match &what {
+            Happening::Step(process) | Happening::Wake(process, _) => {
+                self.processes[*process].board
+            }
+            Happening::Impatience(board, _) | Happening::Poll(board) => *board,
+            Happening::Deliver(Letter {
+                to: Address { place: Place::Process(process), .. },
+                ..
+            }) => self.processes[*process].board,
+            _ => return Some(what),
+        };
+        let until = self.stopped[board];
+        if until <= self.now {
+            return Some(what);
+        }
+        if let Happening::Poll(board) = what {
+            self.boards[board].next_poll = Some(until);
+        }
+        self.queue.push(until, what);
+        None
     }
 
     fn print(&self, what: &Happening) {
@@ -248,7 +293,7 @@ impl World {
                 self.react(reaction)
             }
             Place::Process(process) => self.receive(process, letter),
-            Place::Nowhere | Place::Stranger => Ok(()),
+            Place::Nowhere | Place::Stranger | Place::Line(..) => Ok(()),
         }
     }
 
@@ -261,7 +306,7 @@ impl World {
             self.queue.push(self.now + self.downtime, Happening::Start);
         }
         for (to, bytes) in reaction.out.iter() {
-            let from = crate::wire::Address { place: Place::Server, ..to };
+            let from = Address { place: Place::Server, ..to };
             self.post(Letter { from, to, bytes: bytes.into(), forged: false });
         }
         self.watch_clock();
@@ -289,10 +334,8 @@ impl World {
     }
 
     fn tick(&mut self) -> Verdict {
-        let events = self.host.tick(self.now);
-        events.iter().try_for_each(|event| self.on_event(event))?;
-        self.watch_clock();
-        Ok(())
+        let reaction = self.host.tick(self.now);
+        self.react(reaction)
     }
 
     fn on_event(&mut self, event: &Event) -> Verdict {
@@ -310,7 +353,9 @@ impl World {
                 self.book(group).stalled(*barrier, &missing)
             }
             Event::Finalized { group } => self.book(group).all_finalized(),
-            Event::Abort { group, text, .. } | Event::Fault { group, text, .. } => {
+            Event::Abort { group, text, .. }
+            | Event::Fault { group, text, .. }
+            | Event::Lost { group, text } => {
                 if self.book(group).endangered() {
                     return Ok(());
                 }

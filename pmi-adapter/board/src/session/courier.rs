@@ -34,7 +34,12 @@ pub(super) trait Watch {
     -> Result<(), Error>;
 
     /// Time for a look at the peers; the server has been silent for so long.
-    fn sweep(&mut self, silent: Duration) -> Result<(), Error>;
+    fn sweep(
+        &mut self,
+        courier: &Courier,
+        exchange: &mut Exchange<SocketAddr>,
+        silent: Duration,
+    ) -> Result<(), Error>;
 
     /// When to give up.
     fn deadline(&self) -> Option<Instant>;
@@ -127,6 +132,13 @@ impl Courier {
         self.send(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), &[]);
     }
 
+    /// Says once who the node is and which connection its lifeline; there is nothing to wait for.
+    pub fn announce(&self, exchange: &Exchange<SocketAddr>) {
+        let mut outbox = Outbox::default();
+        exchange.announce(&mut outbox);
+        outbox.iter().for_each(|(to, bytes)| self.send(to, bytes));
+    }
+
     fn send(&self, to: SocketAddr, bytes: &[u8]) {
         let to = match to {
             SocketAddr::V4(v4) if self.ipv6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
@@ -164,7 +176,7 @@ impl Courier {
             if exchange.outcome().is_none() {
                 watch.look(self, exchange)?;
                 if Instant::now() >= sweep {
-                    watch.sweep(heard.elapsed())?;
+                    watch.sweep(self, exchange, heard.elapsed())?;
                     sweep = Instant::now() + SWEEP;
                 }
             }

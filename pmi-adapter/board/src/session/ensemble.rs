@@ -66,7 +66,13 @@ impl Patrol {
     }
 
     /// Looks at the server's silence and at the peers, if it is time to.
-    fn look(&mut self, answered: bool, node: &Node, epoch: u32) -> Result<(), Error> {
+    fn look(
+        &mut self,
+        answered: bool,
+        node: &Node,
+        epoch: u32,
+        (courier, exchange): (&Courier, &mut Exchange<SocketAddr>),
+    ) -> Result<(), Error> {
         let now = Instant::now();
         if answered {
             self.heard = now;
@@ -75,6 +81,7 @@ impl Patrol {
             return Ok(());
         }
         self.sweep = now + SWEEP;
+        node.tend_line(courier, exchange);
         node.sweep(now - self.heard, epoch)
     }
 }
@@ -152,6 +159,9 @@ impl Ensemble {
         let slot = self.node.claim(rank)?;
         self.seats.push(Seat { slot, puts: Puts::default(), has_own: false });
         let member = MemberId(self.seats.len() - 1);
+        if self.node.has_peers_to_introduce() {
+            self.node.introduce_peers(&self.courier);
+        }
         match self.node.board.opened() {
             0 => self.stand(member, 0, true),
             _ => self.released.push(member),
@@ -408,12 +418,14 @@ impl Ensemble {
         if let Some(outcome) = exchange.outcome() {
             self.courier.keep_servers(exchange);
             let mark = self.node.mark_of(outcome.clone())?;
-            let Leading { delegate, start, .. } = leading;
-            return delegate
+            let Leading { delegate, start, mut exchange, .. } = leading;
+            delegate
                 .open_epoch(start.epoch, mark)
-                .map_err(|error| Error::System(error.to_string()));
+                .map_err(|error| Error::System(error.to_string()))?;
+            self.node.tend_line(&self.courier, &mut exchange);
+            return Ok(());
         }
-        patrol.look(answered, self.node, start.epoch)?;
+        patrol.look(answered, self.node, start.epoch, (&self.courier, exchange))?;
         self.leading = Some(leading);
         Ok(())
     }
@@ -445,10 +457,12 @@ impl Ensemble {
         let answered = self.courier.receive(exchange, sent)?;
         self.courier.transmit(exchange, sent);
         let Some(outcome) = exchange.outcome() else {
-            return patrol.look(answered, self.node, *epoch).map(|()| false);
+            let led = (&self.courier, exchange);
+            return patrol.look(answered, self.node, *epoch, led).map(|()| false);
         };
         let confirmed = self.node.compare_marks(outcome.clone(), *mark);
         self.courier.keep_servers(exchange);
+        self.node.tend_line(&self.courier, exchange);
         confirmed.map(|()| true)
     }
 }

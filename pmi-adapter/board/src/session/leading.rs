@@ -37,7 +37,9 @@ impl Session {
         let mut exchange = node.exchange(courier, goal.clone(), start);
         let outcome = courier.run(&mut exchange, &mut delegate, &mut watch)?;
         let mark = node.mark_of(outcome)?;
-        delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))
+        delegate.open_epoch(epoch, mark).map_err(|error| Error::System(error.to_string()))?;
+        node.tend_line(courier, &mut exchange);
+        Ok(())
     }
 
     /// Waits until the server has followed the epoch that this rank has opened ahead of it, if there is one.
@@ -59,7 +61,9 @@ impl Session {
     ) -> Result<(), Error> {
         let mut watch = ConfirmWatch { node: &self.node, epoch: *epoch, deadline };
         let outcome = courier.run(exchange, sent, &mut watch)?;
-        self.node.compare_marks(outcome, *mark)
+        self.node.compare_marks(outcome, *mark)?;
+        self.node.tend_line(courier, exchange);
+        Ok(())
     }
 }
 
@@ -85,7 +89,13 @@ impl Watch for BarrierWatch<'_> {
         Ok(())
     }
 
-    fn sweep(&mut self, silent: Duration) -> Result<(), Error> {
+    fn sweep(
+        &mut self,
+        courier: &Courier,
+        exchange: &mut Exchange<SocketAddr>,
+        silent: Duration,
+    ) -> Result<(), Error> {
+        self.node.tend_line(courier, exchange);
         self.node.sweep(silent, self.start.epoch)
     }
 
@@ -108,7 +118,13 @@ impl Watch for ConfirmWatch<'_> {
         check_deadline(self.deadline, 0)
     }
 
-    fn sweep(&mut self, silent: Duration) -> Result<(), Error> {
+    fn sweep(
+        &mut self,
+        courier: &Courier,
+        exchange: &mut Exchange<SocketAddr>,
+        silent: Duration,
+    ) -> Result<(), Error> {
+        self.node.tend_line(courier, exchange);
         self.node.sweep(silent, self.epoch)
     }
 

@@ -5,6 +5,7 @@ mod courier;
 mod ensemble;
 mod error;
 mod leading;
+mod lifeline;
 mod node;
 mod puts;
 mod split;
@@ -94,6 +95,12 @@ impl Session {
         let slot = node.claim(node.config.rank)?;
         let session = Session::new(node, slot);
         session.pass(0, Goal::Join, false)?;
+        if session.node.has_peers_to_introduce() {
+            session.with_courier(|courier| {
+                session.node.introduce_peers(courier);
+                Ok(())
+            })?;
+        }
         session.warm_up();
         Ok(session)
     }

@@ -1,6 +1,7 @@
 //! What all ranks of a process share with their server: who they are, the board, and what a delegate says for them.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pmi_protocol::exchange::{Exchange, Goal, Identity, Outcome, Start, abort_reason};
@@ -10,6 +11,7 @@ use pmi_protocol::log::{CHUNK_OVERHEAD, MARK_OVERHEAD, epoch_of_one_node};
 use pmi_protocol::ranks::RankRanges;
 
 use super::courier::{Courier, Logs, NoLogs, SWEEP, Watch};
+use super::lifeline::Lifeline;
 use super::{ABORT_LIMIT, Config, Error, SERVER_ADVICE, check_deadline, host_name};
 use crate::{Board, BoardConfig, Delegate, Failure, Member, Slot, State};
 
@@ -18,6 +20,7 @@ pub(super) struct Node {
     pub config: Config,
     pub identity: Identity,
     pub board: Board,
+    pub line: Mutex<Lifeline>,
 }
 
 impl Node {
@@ -41,7 +44,7 @@ impl Node {
             host: host_name(),
             private: board.is_private(),
         };
-        Ok(Node { config, identity, board })
+        Ok(Node { config, identity, board, line: Mutex::default() })
     }
 
     /// Is it known how many ranks will come to this board?
@@ -100,7 +103,10 @@ impl Node {
 
     pub fn exchange(&self, courier: &Courier, goal: Goal, start: Start) -> Exchange<SocketAddr> {
         let seed = self.identity.node ^ u64::from(start.epoch) << 32 ^ u64::from(self.config.rank);
-        Exchange::new(self.identity.clone(), courier.servers(), goal, start, courier.now(), seed)
+        let (identity, servers, now) = (self.identity.clone(), courier.servers(), courier.now());
+        let mut exchange = Exchange::new(identity, servers, goal.clone(), start, now, seed);
+        self.claim_line(&mut exchange, &goal);
+        exchange
     }
 
     /// All ranks of the group stand in the barrier, on this board: what the server will say is known. So the
@@ -181,6 +187,7 @@ impl Node {
             let (rank, addresses) = (self.config.rank, self.addresses());
             eprintln!("pmi: rank {rank}: no answer from the server at {addresses} yet");
         }
+        self.doubt_server(silent)?;
         match self.board.casualty() {
             Some(member) => Err(self.report_casualty(member, epoch)),
             None => Ok(()),
@@ -212,7 +219,7 @@ impl Node {
     /// culprit.
     pub fn abort(&self, rank: u32, code: i32, text: &str) {
         self.tell_abort(rank, Goal::Abort { code, text: text.to_owned(), dead: false });
-        let text = abort_reason(rank, code, text);
+        let text = abort_reason(rank, Some(&self.identity.host), code, text);
         self.board.fail(&Failure { code, rank: Some(rank), text });
     }
 
@@ -274,7 +281,12 @@ impl Watch for Limit {
         check_deadline(Some(self.0), 0)
     }
 
-    fn sweep(&mut self, _: Duration) -> Result<(), Error> {
+    fn sweep(
+        &mut self,
+        _: &Courier,
+        _: &mut Exchange<SocketAddr>,
+        _: Duration,
+    ) -> Result<(), Error> {
         Ok(())
     }
 

@@ -1,0 +1,102 @@
+//! A host that crashes under pmi-srun ends the step within seconds, by name; one whose processes are stopped does not.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pmi_protocol::limits::{LIFELINE_BREAK_US, LOST_GRACE_US};
+use pmi_tests::slurm::ALICE;
+use pmi_tests::{Outcome, Running, Slurm, binary, c_program, until};
+
+/// Longer than it takes to notice that a host has crashed.
+const STOPPED: Duration = Duration::from_micros(LIFELINE_BREAK_US + LOST_GRACE_US + 2_000_000);
+
+/// A step of two ranks on each of so many hosts. All have joined.
+fn start(slurm: &Slurm, kind: &str, hosts: u32) -> Running {
+    let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["--ntasks-per-node=2", "-N"]);
+    let job = job.arg(hosts.to_string()).arg(c_program("trouble")).arg(kind);
+    let job = job.arg_directory().start();
+    for rank in 0..2 * hosts {
+        let file = job.file(&format!("rank-{rank}"));
+        until("all ranks to join the job", || file.exists().then_some(()));
+    }
+    job
+}
+
+/// The step has ended with an error that names ranks and host, and nothing of it runs on the other hosts.
+fn assert_ended(slurm: &Slurm, job: Running, ranks: &str, host: &str) -> Outcome {
+    let outcome = job.finish();
+    let text = format!("pmi-srun: host {host} ({ranks}) does not answer any more");
+    outcome.assert_failure().assert_says(&[&text]);
+    slurm.assert_nothing_left(ALICE);
+    outcome
+}
+
+/// Rank 0 alone stays outside the barrier.
+#[test]
+fn a_host_whose_ranks_stand_in_the_barrier_is_missed() {
+    let slurm = Slurm::of(4);
+    let job = start(&slurm, "wait", 4);
+    slurm.crash("node2");
+    assert_ended(&slurm, job, "ranks 4-5", "node2");
+}
+
+#[test]
+fn a_host_whose_ranks_have_not_entered_the_barrier_is_missed() {
+    let slurm = Slurm::of(4);
+    let job = start(&slurm, "wait", 4);
+    slurm.crash("node0");
+    assert_ended(&slurm, job, "ranks 0-1", "node0");
+}
+
+/// Stopped processes are as silent as those of a host that has crashed.
+#[test]
+fn a_host_whose_ranks_are_stopped_is_waited_for() {
+    let slurm = Slurm::of(4);
+    let job = start(&slurm, "rounds", 4);
+    let stopped = slurm.processes_on("node1", ALICE);
+    signal(&stopped, Signal::SIGSTOP);
+    sleep(STOPPED);
+    signal(&stopped, Signal::SIGCONT);
+    fs::File::create(job.file("stop")).expect("the job's directory is writable");
+    let outcome = job.finish();
+    outcome.assert_success();
+    assert!(!outcome.stderr.contains("does not answer any more"), "{}", outcome.stderr);
+    slurm.assert_nothing_left(ALICE);
+}
+
+/// The ranks find out themselves: whoever could end them is gone.
+#[test]
+fn ranks_give_up_when_the_host_of_their_server_has_crashed() {
+    let slurm = Slurm::of(2);
+    let job = start(&slurm, "wait", 2);
+    // Rank 0 computes for good: nobody is left to end it.
+    let computes = fs::read_to_string(job.file("rank-0")).expect("it has joined");
+    slurm.crash("login");
+    until("the ranks that wait to give up", || {
+        let left = slurm.processes_of(ALICE);
+        left.iter().all(|pid| !is_rank(*pid) || in_namespace(*pid, &computes)).then_some(())
+    });
+    signal(&slurm.processes_of(ALICE), Signal::SIGKILL);
+    drop(job);
+}
+
+fn is_rank(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "trouble")
+}
+
+/// Is this the process that calls itself so?
+fn in_namespace(pid: i32, own: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.and_then(|line| line.split_whitespace().last()) == Some(own.trim())
+}
+
+fn signal(processes: &[i32], signal: Signal) {
+    assert!(!processes.is_empty());
+    for process in processes {
+        kill(Pid::from_raw(*process), signal).expect("the process runs");
+    }
+}
