@@ -11,6 +11,7 @@ pub mod starter;
 pub mod step;
 pub mod tree;
 pub mod wait;
+pub mod way;
 
 pub use artifacts::{binary, c_program, source_tree, venv};
 pub use job::{Job, Outcome, Running};
@@ -19,3 +20,4 @@ pub use slurm::Slurm;
 pub use starter::Starter;
 pub use step::Way;
 pub use wait::until;
+pub use way::Way;
