@@ -18,6 +18,5 @@ pub use job::{Job, Outcome, Running};
 pub use mpi::{Mpi, ring_program};
 pub use slurm::Slurm;
 pub use starter::Starter;
-pub use step::Way;
 pub use wait::until;
 pub use way::Way;

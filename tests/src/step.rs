@@ -1,44 +1,16 @@
-//! Steps of Slurm that have a server of ours, by each of the ways there are.
+//! What steps of each [`Way`] are tested with, and clusters with spank_pmi.so.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::OnceLock;
 
-use crate::slurm::{ALICE, User};
-use crate::{Job, Mpi, Slurm, binary, c_program, until};
-
-/// How a step gets its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// `pmi-srun`.
-    Wrapper,
-    /// `srun --pmi-kvs`, with spank_pmi.so on all hosts.
-    Plugin,
-}
+use crate::slurm::ALICE;
+use crate::{Job, Mpi, Slurm, Way, binary, c_program, until};
 
 impl Way {
-    /// The cluster of four hosts on which all tests of this process have it.
-    pub fn cluster(self) -> &'static Slurm {
-        static WITH_PLUGIN: OnceLock<Slurm> = OnceLock::new();
-        match self {
-            Way::Wrapper => Slurm::shared_of_four(),
-            Way::Plugin => WITH_PLUGIN.get_or_init(|| with_plugin(4, "required", "")),
-        }
-    }
-
     /// A step with these options, as [`ALICE`]; append the program and its arguments.
     pub fn srun(self, options: &[&str]) -> Job {
-        self.srun_as(ALICE, options)
-    }
-
-    /// The same as any user.
-    pub fn srun_as(self, user: User, options: &[&str]) -> Job {
-        let cluster = self.cluster();
-        match self {
-            Way::Wrapper => cluster.login_as(user, &binary("pmi-srun")).args(options),
-            Way::Plugin => cluster.srun_as(user, &["--pmi-kvs"]).args(options),
-        }
+        self.step(ALICE, options)
     }
 
     /// The beginning of a step's command in a script.

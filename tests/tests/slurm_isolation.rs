@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use pmi_tests::slurm::{BOB, CAROL};
-use pmi_tests::{Job, Running, Slurm, Way, binary, c_program, on_every_way};
+use pmi_tests::{Job, Running, Way, binary, c_program, on_every_way};
 
 on_every_way!(
     a_stranger_with_the_address_gets_no_answer,
@@ -15,6 +15,7 @@ on_every_way!(
 
 /// Exchanges until it is told to stop, on two hosts.
 struct Victim {
+    way: Way,
     job: Running,
     environment: HashMap<String, String>,
 }
@@ -30,7 +31,7 @@ impl Victim {
         let environment = fs::read_to_string(job.file("environment-1")).expect("it is written");
         let pairs = environment.lines().filter_map(|line| line.split_once('='));
         let environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Victim { job, environment }
+        Victim { way, job, environment }
     }
 
     fn variable(&self, name: &str) -> &str {
@@ -41,19 +42,19 @@ impl Victim {
     fn finish(self) {
         fs::File::create(self.job.file("stop")).expect("the job's directory is writable");
         self.job.finish().assert_success();
-        Slurm::shared_of_four().assert_nothing_left(BOB);
+        self.way.cluster().assert_nothing_left(BOB);
     }
 }
 
 /// What another user runs on a host of the victim.
-fn stranger(program: &Path) -> Job {
-    Slurm::shared_of_four().on("node1", CAROL, program)
+fn stranger(way: Way, program: &Path) -> Job {
+    way.cluster().on("node1", CAROL, program)
 }
 
 fn a_stranger_with_the_address_gets_no_answer(way: Way) {
     let victim = Victim::start(way);
     let job =
-        stranger(&binary("pmi-info")).arg("barrier").env("PMI_RANK", "1").env("PMI_SIZE", "2");
+        stranger(way, &binary("pmi-info")).arg("barrier").env("PMI_RANK", "1").env("PMI_SIZE", "2");
     let job = ["PMI_KVS_SERVER", "PMI_KVS_JOB"]
         .into_iter()
         .fold(job, |job, name| job.env(name, victim.variable(name)));
@@ -69,7 +70,7 @@ fn a_stranger_cannot_read_the_secret(way: Way) {
         found=1; cat "$directory/environ" "$directory/mem" && echo "$directory can be read"
         ls "$directory/fd" && echo "$directory can be looked into"
         done; [ "$found" ] && echo looked"#;
-    let outcome = stranger(Path::new("sh")).args(["-c", script]).run();
+    let outcome = stranger(way, Path::new("sh")).args(["-c", script]).run();
     assert_eq!(outcome.stdout, "looked\n", "{}", outcome.stderr);
     victim.finish();
 }
@@ -95,7 +96,7 @@ try:
 except socket.timeout:
     print("no answer")
 "#;
-    let job = stranger(Path::new("python3")).args(["-c", forger]);
+    let job = stranger(way, Path::new("python3")).args(["-c", forger]);
     let outcome = job.arg(victim.variable("PMI_KVS_SERVER")).run();
     assert_eq!(outcome.stdout, "no answer\n", "{}", outcome.stderr);
     victim.finish();

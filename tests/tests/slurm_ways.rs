@@ -3,7 +3,7 @@
 use pmi_tests::artifacts::{conformance_program, library_dir};
 use pmi_tests::slurm::ALICE;
 use pmi_tests::way::SIXTY_FOUR;
-use pmi_tests::{Job, Mpi, Outcome, Slurm, Way, c_program, on_every_way, ring_program};
+use pmi_tests::{Job, Mpi, Outcome, Way, c_program, on_every_way, ring_program};
 
 on_every_way!(
     c_programs_over_pmi_1,
@@ -64,8 +64,10 @@ fn intel_mpi_through_the_library(way: Way) {
 }
 
 fn intel_mpi_over_the_wire(way: Way) {
-    let options = [&["--pmi-no-library"], &SIXTY_FOUR[..]].concat();
-    assert_hello(Mpi::Intel.hello(way.step(ALICE, &options), RANKS), 16);
+    let job = way.step_without_library(ALICE, &SIXTY_FOUR).env("PMI_DEBUG", "1");
+    let outcome = run(Mpi::Intel.hello(job, RANKS));
+    assert_eq!(outcome.stdout, format!("hello: {RANKS} ranks, 16 on a node, all results right\n"));
+    assert!(!outcome.stderr.contains("PMI_Init("), "our library was loaded: {}", outcome.stderr);
 }
 
 /// Between hosts MPICH 4.0.2 with UCX over TCP may hang in MPI_Finalize, whoever starts it: some ranks wait in
@@ -84,7 +86,7 @@ fn mpi4py(way: Way) {
 }
 
 fn one_datagram_in_five_is_lost(way: Way) {
-    let slurm = Slurm::of(4);
+    let slurm = way.cluster_of(4);
     slurm.loss(20);
     let step = || way.step_on(&slurm, ALICE, &SIXTY_FOUR);
     let outcome = run(step().arg(c_program("exchange")).args(["64", "16"]));

@@ -13,7 +13,7 @@ use pmi_tests::{Job, Running, Slurm, Way, binary, c_program, until};
 /// A step of four ranks on four nodes that gets into this trouble. Each test has a user of its own, whose processes are
 /// counted at its end.
 fn trouble(user: User, kind: &str) -> Job {
-    let job = Way::Plugin.srun_as(user, &["-N4", "-n4"]);
+    let job = Way::Plugin.step(user, &["-N4", "-n4"]);
     job.arg(c_program("trouble")).arg(kind).arg_directory()
 }
 
@@ -104,7 +104,7 @@ fn the_server_and_its_supervisor_have_nothing_of_sruns_but_standard_error() {
 #[test]
 fn two_users_at_once_have_a_job_each() {
     let programs = [ALICE, BOB, CAROL, DAVE].map(|user| {
-        let job = Way::Plugin.srun_as(user, &["-N4", "-n8", "--ntasks-per-node=2"]);
+        let job = Way::Plugin.step(user, &["-N4", "-n8", "--ntasks-per-node=2"]);
         job.args(["sh", "-c", "echo $PMI_KVS_JOB $PMI_KVS_SECRET"]).start()
     });
     let said = programs.map(|job| job.finish().assert_success().stdout.clone());
