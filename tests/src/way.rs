@@ -51,13 +51,13 @@ impl Way {
 
     /// A step whose ranks are not told of our library.
     pub fn step_without_library(self, user: User, options: &[&str]) -> Job {
+        static WITHOUT: OnceLock<Slurm> = OnceLock::new();
         match self {
-            Way::Wrapper => {
-                let job = self.step(user, &["--pmi-no-library"]);
-                job.args(options)
+            Way::Wrapper => self.step(user, &["--pmi-no-library"]).args(options),
+            Way::Plugin => {
+                let slurm = WITHOUT.get_or_init(|| with_plugin(4, "required", "no-library"));
+                self.step_on(slurm, user, options)
             }
-            // What the user has said counts, and Intel MPI takes an empty name for none.
-            Way::Plugin => self.step(user, options).env("I_MPI_PMI_LIBRARY", ""),
         }
     }
 

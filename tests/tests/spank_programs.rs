@@ -32,16 +32,6 @@ fn intel_mpi_through_libpmi2() {
 }
 
 #[test]
-fn intel_mpi_over_the_wire_where_our_library_is_not_shown() {
-    let slurm = with_plugin(2, "required", "no-library default");
-    let job = slurm.srun(&["--nodes=2", "--ntasks-per-node=2"]);
-    let outcome = Mpi::Intel.hello(job.env("PMI_DEBUG", "1"), 4).run();
-    outcome.assert_success();
-    assert_eq!(outcome.stdout, "hello: 4 ranks, 2 on a node, all results right\n");
-    assert!(!outcome.stderr.contains("PMI_Init"), "{}", outcome.stderr);
-}
-
-#[test]
 fn our_library_and_a_client_whatever_srun_exports() {
     for export in ["--export=ALL", "--export=NONE", "--export=NIL", "--export=A=1"] {
         Way::Plugin.exchange_on_one_host(&[export]);
