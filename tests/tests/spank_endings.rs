@@ -34,7 +34,7 @@ fn assert_all_well(slurm: &Slurm, user: User) {
 #[test]
 fn an_abort_ends_all_ranks_with_its_code() {
     let outcome = trouble(BOB, "abort").arg("9").run();
-    outcome.assert_code(9).assert_says(&["spank_pmi: rank 1 called PMI_Abort(9)"]);
+    outcome.assert_code(9).assert_says(&["spank_pmi: rank 1 on node1 called PMI_Abort(9)"]);
     assert_all_well(Way::Plugin.cluster(), BOB);
 }
 

@@ -1,9 +1,10 @@
 //! srun --pmi-kvs starts programs with PMI: libraries of ours and clients that programs carry themselves, under whatever
-//! options srun takes. What is the same as under pmi-srun in all of its parts is tested there.
+//! options srun takes. slurm_ways.rs has 64 ranks, on this way and the others.
 
 use std::fs;
 use std::path::Path;
 
+use pmi_tests::artifacts::library_dir;
 use pmi_tests::step::{with_plugin, write_script};
 use pmi_tests::{Job, Mpi, Slurm, Way, binary, c_program};
 
@@ -17,14 +18,17 @@ fn hello(mpi: Mpi, options: &[&str], ranks: u32, largest_node: u32) {
     Way::Plugin.hello(mpi, options, ranks, largest_node);
 }
 
+/// libpmi2.so.0 does not know which ranks share a node, where there are several: it says that none do.
 #[test]
-fn intel_mpi_over_the_wire_where_our_library_is_not_shown() {
-    let slurm = with_plugin(2, "required", "no-library default");
-    let job = slurm.srun(&["--nodes=2", "--ntasks-per-node=2"]);
-    let outcome = Mpi::Intel.hello(job.env("PMI_DEBUG", "1"), 4).run();
-    outcome.assert_success();
-    assert_eq!(outcome.stdout, "hello: 4 ranks, 2 on a node, all results right\n");
-    assert!(!outcome.stderr.contains("PMI_Init"), "{}", outcome.stderr);
+fn intel_mpi_through_libpmi2() {
+    for (options, ranks) in [(&EIGHT[..], 8), (&["--nodes=1", "--ntasks=4"], 4)] {
+        let job = srun(options).env("I_MPI_PMI_LIBRARY", library_dir().join("libpmi2.so.0"));
+        let outcome = Mpi::Intel.hello(job.env("PMI_DEBUG", "1"), ranks).run();
+        outcome.assert_success().assert_says(&["PMI2_Init"]);
+        let node = if ranks == 4 { 4 } else { 1 };
+        let line = format!("hello: {ranks} ranks, {node} on a node, all results right\n");
+        assert_eq!(outcome.stdout, line);
+    }
 }
 
 #[test]
