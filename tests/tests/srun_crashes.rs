@@ -61,7 +61,8 @@ fn a_host_whose_ranks_have_a_client_of_their_own_is_missed() {
     let slurm = Slurm::of(2);
     let client = source_tree().join("tests/programs/wire.sh");
     let script = format!(
-        "set -e; . {}; join; : >$0/rank-$PMI_RANK; [ $PMI_RANK != 0 ] || sleep 1000; \
+        "set -e; . {}; ask cmd=initack\\ pmiid=$PMI_ID; for line in size rank debug; do read -r -u $PMI_FD; done; join; \
+         : >$0/rank-$SLURM_PROCID; [ $SLURM_PROCID != 0 ] || sleep 1000; \
          [ \"$(ask cmd=barrier_in)\" = 'cmd=barrier_out rc=0' ]",
         client.display()
     );
