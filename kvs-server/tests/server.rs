@@ -1,7 +1,7 @@
 //! The server's binary over real sockets: strangers are not answered, IPv6 works, the control channel obeys.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -11,8 +11,9 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pmi_kvs_server::control::{Command as Order, Event, Statistics};
-use pmi_protocol::datagram::{Header, Kind, decode, encode, encode_hello};
+use pmi_protocol::datagram::{Header, Kind, WATCHED, decode, encode, encode_hello};
 use pmi_protocol::key::{Direction, Keys, Secret, group_number};
+use pmi_protocol::limits::UNCLAIMED_MAX;
 use pmi_protocol::ranks::RankRange;
 
 const SECRET: [u8; 32] = [7; 32];
@@ -49,6 +50,11 @@ fn address(event: Event) -> SocketAddr {
 
 /// A Hello of rank 0, sealed with this secret.
 fn hello(secret: [u8; 32]) -> Vec<u8> {
+    hello_with_line(secret, 0)
+}
+
+/// The same, with the port of its lifeline.
+fn hello_with_line(secret: [u8; 32], port: u16) -> Vec<u8> {
     let header = Header {
         kind: Kind::Hello,
         flags: 0,
@@ -57,7 +63,7 @@ fn hello(secret: [u8; 32]) -> Vec<u8> {
         offset: 0,
         mark: 0,
         epoch: 0,
-        incarnation: 0,
+        incarnation: port.into(),
     };
     let mut datagram = Vec::new();
     let ranges = [RankRange { first: 0, last: 0 }];
@@ -112,6 +118,66 @@ fn strangers_are_dropped_in_silence_and_counted() {
     join(&socket);
     let statistics = end(server, &mut lines);
     assert_eq!((statistics.dropped, statistics.datagrams_in), (hostile.len() as u64, 1));
+}
+
+/// The server closes this connection, sooner or later.
+fn assert_closed(mut stream: &TcpStream) {
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let closed = match stream.read(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    };
+    assert!(closed, "the server keeps a connection of a stranger");
+}
+
+/// Says Hello until the server says that it has the lifeline.
+fn claim(socket: &UdpSocket, line: &TcpStream) {
+    let (keys, hello) = (Keys::derive(&Secret::new(SECRET)), hello_with_line(SECRET, port(line)));
+    let end = std::time::Instant::now() + LIMIT;
+    while std::time::Instant::now() < end {
+        socket.send(&hello).unwrap();
+        let mut buffer = [0; 2000];
+        let len = socket.recv(&mut buffer).expect("the server answers a Hello");
+        let answer = decode(&keys, Direction::Down, &buffer[..len]).unwrap();
+        if answer.header.flags == WATCHED {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the server does not find the lifeline");
+}
+
+fn port(line: &TcpStream) -> u16 {
+    line.local_addr().unwrap().port()
+}
+
+#[test]
+fn a_lifeline_stays_and_connections_of_strangers_do_not() {
+    let mut server =
+        Running(command(&["--bind", "0.0.0.0"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap());
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, address(event(&mut lines)).port()));
+    let connect =
+        |_| TcpStream::connect(address).expect("the server listens on the port of its socket");
+    let strangers: Vec<TcpStream> = (0..UNCLAIMED_MAX + 10).map(connect).collect();
+    let socket = client(address);
+    socket.send(&hello_with_line([8; 32], port(&strangers[0]))).unwrap();
+    strangers.iter().for_each(assert_closed);
+    let (mut mine, mut chatty) = (connect(0), connect(0));
+    claim(&socket, &mine);
+    for line in [&mut chatty, &mut mine] {
+        assert!(is_open(line));
+        line.write_all(b"x").unwrap();
+        assert_closed(line);
+    }
+    assert_eq!(end(server, &mut lines).dropped, 1);
+}
+
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let open = stream.peek(&mut [0]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock);
+    stream.set_nonblocking(false).unwrap();
+    open
 }
 
 #[test]

@@ -37,7 +37,7 @@ const GRACE_AFTER_CRASH: Duration = Duration::from_secs(1);
 /// After SIGTERM srun has ended all tasks that it can reach, and waits for those of a host that has crashed for as long
 /// as `KillWait` (slurm.conf(5)) and two seconds more (seen with 22.05: 32 s); a second SIGTERM changes nothing. It has
 /// given up its allocation by then.
-const KILL_AFTER: Duration = Duration::from_secs(3);
+const KILL_AFTER: Duration = Duration::from_secs(2);
 
 /// What the supervisor tells pmi-srun when the server has been started.
 const STARTED: &[u8] = b"started";

@@ -236,7 +236,7 @@ pub const FLAGS: &[Flag] = &[
         names: &["port-range"],
         args: &["LOW-HIGH"],
         section: Section::Job,
-        help: "UDP ports of which the server takes the first free one",
+        help: "ports of which the server takes the first that is free for UDP, and beyond loopback for TCP",
         more: "",
     },
     Flag {

@@ -130,7 +130,7 @@ fn a_rank_that_comes_after_the_end_is_told_why() {
         "[ $PMI_RANK = 1 ] || sleep 1; {JOIN}; [ $PMI_RANK = 1 ] && tell 'cmd=abort exitcode=9' && exit 9; exit 1"
     );
     let outcome = rank(Starter::ForkLoop.job(2), &script).run();
-    outcome.assert_failure().assert_says(&["rank 0", "rank 1 called PMI_Abort with code 9"]);
+    outcome.assert_failure().assert_says(&["rank 0", "rank 1 on ", "called PMI_Abort with code 9"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pmi_protocol::limits::{LIFELINE_BREAK_US, LOST_GRACE_US};
 use pmi_tests::slurm::ALICE;
-use pmi_tests::{Outcome, Running, Slurm, binary, c_program, until};
+use pmi_tests::{Outcome, Running, Slurm, binary, c_program, source_tree, until};
 
 /// Longer than it takes to notice that a host has crashed.
 const STOPPED: Duration = Duration::from_micros(LIFELINE_BREAK_US + LOST_GRACE_US + 2_000_000);
@@ -18,11 +18,15 @@ fn start(slurm: &Slurm, kind: &str, hosts: u32) -> Running {
     let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["--ntasks-per-node=2", "-N"]);
     let job = job.arg(hosts.to_string()).arg(c_program("trouble")).arg(kind);
     let job = job.arg_directory().start();
-    for rank in 0..2 * hosts {
+    await_ranks(&job, 2 * hosts);
+    job
+}
+
+fn await_ranks(job: &Running, ranks: u32) {
+    for rank in 0..ranks {
         let file = job.file(&format!("rank-{rank}"));
         until("all ranks to join the job", || file.exists().then_some(()));
     }
-    job
 }
 
 /// The step has ended with an error that names ranks and host, and nothing of it runs on the other hosts.
@@ -49,6 +53,24 @@ fn a_host_whose_ranks_have_not_entered_the_barrier_is_missed() {
     let job = start(&slurm, "wait", 4);
     slurm.crash("node0");
     assert_ended(&slurm, job, "ranks 0-1", "node0");
+}
+
+/// Programs with a PMI client of their own know no server; the helper beside them does.
+#[test]
+fn a_host_whose_ranks_have_a_client_of_their_own_is_missed() {
+    let slurm = Slurm::of(2);
+    let client = source_tree().join("tests/programs/wire.sh");
+    let script = format!(
+        "set -e; . {}; ask cmd=initack\\ pmiid=$PMI_ID; for line in size rank debug; do read -r -u $PMI_FD; done; join; \
+         : >$0/rank-$SLURM_PROCID; [ $SLURM_PROCID != 0 ] || sleep 1000; \
+         [ \"$(ask cmd=barrier_in)\" = 'cmd=barrier_out rc=0' ]",
+        client.display()
+    );
+    let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["-N2", "--ntasks-per-node=1"]);
+    let job = job.args(["bash", "-c", &script]).arg_directory().start();
+    await_ranks(&job, 2);
+    slurm.crash("node0");
+    assert_ended(&slurm, job, "rank 0", "node0");
 }
 
 /// Stopped processes are as silent as those of a host that has crashed.
@@ -79,7 +101,10 @@ fn ranks_give_up_when_the_host_of_their_server_has_crashed() {
         let left = slurm.processes_of(ALICE);
         left.iter().all(|pid| !is_rank(*pid) || in_namespace(*pid, &computes)).then_some(())
     });
-    signal(&slurm.processes_of(ALICE), Signal::SIGKILL);
+    // One may end because another has.
+    for pid in slurm.processes_of(ALICE) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
     drop(job);
 }
 

@@ -35,7 +35,7 @@ fn the_exit_code_is_that_of_srun() {
 #[test]
 fn an_abort_ends_all_ranks_with_its_code() {
     let outcome = trouble(BOB, "abort").arg("9").run();
-    outcome.assert_code(9).assert_says(&["pmi-srun: rank 1 called PMI_Abort(9)"]);
+    outcome.assert_code(9).assert_says(&["pmi-srun: rank 1 on node1 called PMI_Abort(9)"]);
     Slurm::shared_of_four().assert_nothing_left(BOB);
 }
 

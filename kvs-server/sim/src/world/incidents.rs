@@ -53,7 +53,10 @@ impl World {
                 Ok(())
             }
             What::Break { node } => {
-                self.break_line(node);
+                // What is in flight when a host crashes comes long before its lifeline breaks.
+                if !self.wire.is_silenced(node) {
+                    self.break_line(node);
+                }
                 Ok(())
             }
             What::Forge => match self.wire.forge() {
