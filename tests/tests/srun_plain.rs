@@ -31,7 +31,7 @@ fn sixty_four_ranks_on_four_nodes() {
 
 #[test]
 fn node_attributes_and_split_barriers() {
-    let options = ["--nodes=4", "--ntasks=8", "--distribution=cyclic"];
+    let options = ["--nodes=4", "--ntasks=8", "--ntasks-per-node=2"];
     srun(&options).arg(libpmi2("attributes")).run().assert_each_says(8, ": attributes shared");
     srun(&options).arg(libpmi("overlap")).run().assert_each_says(8, ": overlapped");
 }
