@@ -103,6 +103,13 @@ fn one_program_after_another_is_told_to_take_steps_of_their_own() {
 }
 
 #[test]
+fn the_program_notices_nothing_of_what_is_started() {
+    let outcome = srun(&["--nodes=4", "--ntasks=4"]).arg(c_program("undisturbed")).run();
+    outcome.assert_success();
+    assert_eq!(outcome.stdout, "no child, 0 signals\n".repeat(4));
+}
+
+#[test]
 fn a_fifth_of_all_datagrams_may_be_lost() {
     let slurm = Slurm::of(4);
     slurm.loss(20);
