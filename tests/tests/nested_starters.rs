@@ -133,14 +133,17 @@ fn srun_inside_pmi_ssh_and_pmi_ssh_inside_srun() {
 
 /// srun sets its rank beside the old one of pmi-ssh, which must not be read.
 #[test]
-fn srun_without_pmi_inside_pmi_ssh_is_told_so() {
-    let job = Slurm::shared().login(&binary("pmi-ssh")).args(["-n", "1"]);
-    let job = job.args(["srun", "--mpi=none", "--chdir=/", "--ntasks", "2"]);
-    let outcome = job.arg(who()).arg("inside").run();
-    outcome.assert_code(9);
-    outcome.assert_says(&[
-        "rank 1 of 2 (by Slurm)",
-        "--mpi=pmi2",
-        "another starter, or a script, has since set SLURM_",
-    ]);
+fn srun_without_pmi_inside_pmi_ssh_and_pmi_ssh_inside_it() {
+    let slurm = Slurm::shared();
+    let job = slurm.login(&binary("pmi-ssh")).args(["-n", "2"]);
+    assert_jobs(job.args(["srun", "--mpi=none", "--chdir=/", "--ntasks", "2"]), 2, 2);
+    let job = slurm.srun(&["--mpi=none", "--ntasks=2"]).arg(binary("pmi-ssh"));
+    assert_jobs(job.args(["-n", "2"]), 2, 2);
+}
+
+#[test]
+fn hydra_inside_a_step_without_pmi() {
+    let step = Slurm::shared().srun(&["--mpi=none", "--ntasks=2"]);
+    let job = step.arg(Starter::Hydra5.mpiexec()).args(["-launcher", "fork", "-n", "2"]);
+    assert_jobs(job, 2, 2);
 }

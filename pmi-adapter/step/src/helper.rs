@@ -300,7 +300,6 @@ impl Helper {
     fn start_server(&mut self) -> Result<Found, String> {
         let Job { step, size, log_ceiling, .. } = &self.job;
         let secret = sys::random().map_err(|error| error.to_string())?;
-        self.check_munge()?;
         let prepared = Prepared::new(step, self.munge, secret, *size, *log_ceiling)?;
         let (server, keep, anchor) = (prepared.address(), prepared.descriptors(), self.anchor_pid);
         sys::fork_again(c"pmi-kvs-server", &keep, || prepared.serve(anchor))

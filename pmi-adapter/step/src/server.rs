@@ -18,6 +18,7 @@ use pmi_server_io::memory::{self, LogFile, Region};
 use pmi_server_io::sockets::{self, Pair};
 use pmi_server_io::udp::{Client, Udp};
 
+use crate::helper::no_munge;
 use crate::layout;
 use crate::life::Life;
 use crate::message::{self, MAGIC, MacKey, Message, Promise, State, Tag};
@@ -115,7 +116,7 @@ fn bind(key: &StepKey, range: &std::ops::RangeInclusive<u16>) -> Result<Pair, St
 fn encode(munge: &Munge, promise: &Promise, step: &StepKey) -> Result<Vec<u8>, String> {
     let uid = nix::unistd::geteuid().as_raw();
     let credential =
-        munge.encode(&promise.payload(step), uid).map_err(|trouble| trouble.to_string())?;
+        munge.encode(&promise.payload(step), uid).map_err(|trouble| no_munge(&trouble))?;
     match credential.len() {
         length if length > message::CREDENTIAL_MAX => {
             Err(format!("MUNGE has made a credential of {length} bytes, which is too long"))

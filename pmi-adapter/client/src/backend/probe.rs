@@ -176,6 +176,10 @@ mod tests {
     const SERVER: &str = "PMI_KVS_SERVER=a:1 PMI_KVS_JOB=job \
         PMI_KVS_SECRET=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
+    /// A step of srun; without its size and this node's number.
+    const STEP: &str = "SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_STEP_NODELIST=n[08-11]";
+    const STEP_OF_TWO: &str = "SLURM_NODEID=0 SLURM_NTASKS=2";
+
     /// The choice in an environment of `NAME=value` words, or the error; with what was passed by.
     fn choice(words: &str, open: Descriptor) -> String {
         let pairs: Vec<_> =
@@ -216,6 +220,22 @@ mod tests {
                 socket,
                 &["PMI_FD=3"],
             ),
+            (
+                format!("{STEP} {STEP_OF_TWO}"),
+                closed,
+                &["the server of step 7.0, which task 0 of this"],
+            ),
+            (
+                format!(
+                    "SLURM_NODEID=1 {STEP} {STEP_OF_TWO} OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2"
+                ),
+                closed,
+                &["the server of step 7.0 on n08"],
+            ),
+            (format!("{STEP} {STEP_OF_TWO} PMIX_NAMESPACE=slurm.pmix.7.0"), closed, &["step 7.0"]),
+            (format!("{STEP} {STEP_OF_TWO} PMI_FD=3 PMI_JOBID=7.0"), socket, &["PMI_FD=3"]),
+            (format!("{SERVER} {STEP} {STEP_OF_TWO}"), closed, &["the server of job job"]),
+            (format!("{STEP} SLURM_NTASKS=1 SLURM_NODEID=0"), closed, &["a job of one process"]),
             ("".into(), closed, &["a job of one process", "PMI_PORT is not set"]),
             ("PMI_RANK=0 PMI_SIZE=1".into(), closed, &["a job of one process"]),
             (
@@ -262,11 +282,42 @@ mod tests {
                 Descriptor::Closed,
                 &["two starters", "Slurm"],
             ),
+            (
+                "SLURM_JOB_ID=7 SLURM_STEP_ID=4294967290 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=2 \
+                 SLURM_STEP_NODELIST=a",
+                Descriptor::Closed,
+                &["rank 0 of 2 (by Slurm)", "pmi-srun"],
+            ),
         ] {
             let found = choice(words, open);
             for part in parts {
                 assert!(found.contains(part), "{words}: {found}");
             }
+        }
+    }
+
+    /// Daemons of other starters are started by srun, and leave its variables to their ranks.
+    #[test]
+    fn a_starter_inside_of_a_step_is_not_mistaken_for_it() {
+        for (more, part) in [
+            ("OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2", "Open MPI"),
+            ("OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=4", "Open MPI"),
+            ("RANK=0 WORLD_SIZE=4", "torchrun"),
+            ("PMIX_NAMESPACE=prterun-n08-1@1 PMIX_RANK=0", "PMIx"),
+            ("PMI_FD=7 PMI_RANK=0 PMI_SIZE=2", "PMI_FD=7"),
+        ] {
+            let found = choice(&format!("{STEP} {STEP_OF_TWO} {more}"), Descriptor::Closed);
+            assert!(
+                found.contains(part) && !found.contains("the server of step"),
+                "{more}: {found}"
+            );
+        }
+        for (more, part) in [
+            ("SLURM_STEP_NODELIST=n[1", "SLURM_STEP_NODELIST=n[1: its brackets"),
+            ("PMI_STEP_PORTS=9-1", "PMI_STEP_PORTS=9-1: expected LOW-HIGH"),
+        ] {
+            let found = choice(&format!("{more} {STEP} {STEP_OF_TWO}"), Descriptor::Closed);
+            assert!(found.contains(part), "{more}: {found}");
         }
     }
 
