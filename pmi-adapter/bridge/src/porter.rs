@@ -17,6 +17,7 @@ use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
 use pmi_board::session::{Config, Ensemble};
+use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 
 use crate::layout::Layout;
 use crate::meeting::{self, Guest, Tag};
@@ -223,6 +224,10 @@ impl Porter {
             Err(error) => Err(error.to_string()),
         };
         self.poller.remove(layout.socket(), token::LAYOUT);
+        if let (Ok(mapping), Some(board)) = (&mapping, &self.board) {
+            // For ranks that load our library. If the board has no room, they hear that nobody has told them.
+            let _ = board.put_attribute(PROCESS_MAPPING_KEY.as_bytes(), mapping.as_bytes());
+        }
         (self.layout, self.mapping) = (None, Some(mapping));
         (0..self.lodgers.len()).try_for_each(|number| self.listen(number))
     }

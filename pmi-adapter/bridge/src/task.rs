@@ -15,7 +15,7 @@ use nix::unistd::{Pid, execvpe};
 use pmi_client::backend;
 use pmi_client::backend::probe::{Choice, decide};
 use pmi_client::environment::descriptor::Descriptor;
-use pmi_client::environment::{Placement, RECORD, Server, record};
+use pmi_client::environment::{MAPPING, MAPPING_BY_HELPER, Placement, RECORD, Server, record};
 
 use pmi_protocol::key::group_number;
 
@@ -92,6 +92,10 @@ pub fn prepare(mut environment: Environment, service: &Service) -> Result<Enviro
         preset(&mut environment, &server.job);
     }
     environment.extend(seat.variables.iter().map(|(name, value)| ((*name).into(), value.into())));
+    environment.remove(OsStr::new(MAPPING));
+    if service.apart && is_layout_unknown {
+        environment.insert(MAPPING.into(), MAPPING_BY_HELPER.into());
+    }
     let lookup = |name: &str| text_of(&environment, name);
     let record = record(&lookup, seat.inode);
     environment.insert(RECORD.into(), record.into());

@@ -138,8 +138,9 @@ impl Member {
     /// The ranks of this node, ascending.
     pub fn clique(&self) -> &[u32] {
         self.clique.get_or_init(|| {
-            // The step's own server would have to wait for all nodes to know what Slurm has told this rank.
-            let told = self.placement.step.as_ref().and(self.placement.clique.clone());
+            // The helpers of a Slurm step would have to wait for all nodes to know what Slurm has told this rank.
+            let by_slurm = self.placement.step.is_some() || self.placement.mapping_by_helper;
+            let told = self.placement.clique.clone().filter(|_| by_slurm);
             told.or_else(|| self.mapped_clique())
                 .or_else(|| self.placement.clique.clone())
                 .unwrap_or_else(|| self.counted_clique())

@@ -138,6 +138,11 @@ impl Session {
         &self.node.config.job
     }
 
+    /// An error, if the job is over.
+    pub fn check_over(&self) -> Result<(), Error> {
+        self.node.check_over()
+    }
+
     /// Is this the process that joined, and not a forked child of it? Costs no system call.
     pub fn is_owner(&self) -> bool {
         self.node.board.is_owner()

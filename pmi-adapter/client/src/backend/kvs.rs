@@ -1,8 +1,11 @@
 //! The job's key-value server, through the board of this node.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use pmi_board::session::{Config, Session};
+use pmi_protocol::limits::SILENCE_MAX_US;
 use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 use pmi_step::{Membership, Step};
 
@@ -11,12 +14,22 @@ use super::{Backend, LIMITS, Limits, Place, ReadPair, ReadValue};
 use crate::environment::{Placement, Server};
 use crate::error::{BackendError, Failure};
 
+/// Between two looks whether the nodes have agreed on who runs where, which takes them some milliseconds.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// How long they may take where `PMI_TIMEOUT` says nothing: as long as a node bears the server's silence.
+const PATIENCE: Duration = Duration::from_micros(SILENCE_MAX_US);
+
 /// A rank of a job with a key-value server of ours.
 pub struct Kvs {
     place: Place,
     session: Session,
     /// Where the step has started the server itself: the helper that misses this rank if it ends without a word.
     member: Option<Membership>,
+    /// A helper of the starter's puts the mapping of ranks to nodes as a node attribute.
+    mapping_by_helper: bool,
+    /// Longest time that a call may wait.
+    patience: Duration,
 }
 
 /// How a rank joins the job that its environment names.
@@ -38,7 +51,10 @@ pub fn session_config(placement: &Placement, server: &Server) -> Result<Config, 
 /// Joins the job that the environment names.
 pub fn join(placement: &Placement, server: &Server) -> Result<Kvs, Failure> {
     let config = session_config(placement, server)?;
-    Ok(Kvs { place: placement.into(), session: Session::join(config)?, member: None })
+    let mapping_by_helper = placement.mapping_by_helper;
+    let patience = placement.timeout.unwrap_or(PATIENCE);
+    let session = Session::join(config)?;
+    Ok(Kvs { place: placement.into(), session, member: None, mapping_by_helper, patience })
 }
 
 /// Joins the job that the tasks of a Slurm step make among themselves.
@@ -68,11 +84,40 @@ fn resolve(addresses: &[(String, u16)]) -> Result<Vec<SocketAddr>, Failure> {
 }
 
 impl Kvs {
-    /// Where the step has started the server itself, nobody has put the mapping: the helpers of its nodes know it.
-    fn knows_mapping(&self, kvsname: &[u8], key: &[u8], read: ReadValue<'_>) -> bool {
-        key == PROCESS_MAPPING_KEY.as_bytes()
-            && kvsname == self.session.kvsname().as_bytes()
-            && self.member.as_ref().is_some_and(|member| member.mapping(read))
+    /// A pair that nobody has put. Where Slurm starts the ranks that may be the mapping of ranks to nodes, which the helpers
+    /// of the nodes know.
+    fn get_unput(
+        &self,
+        kvsname: &[u8],
+        key: &[u8],
+        read: ReadValue<'_>,
+    ) -> Result<(), BackendError> {
+        if key != PROCESS_MAPPING_KEY.as_bytes() || kvsname != self.session.kvsname().as_bytes() {
+            return Err(BackendError::NoSuchKey);
+        }
+        match &self.member {
+            Some(member) if member.mapping(&mut *read) => Ok(()),
+            None if self.mapping_by_helper => self.wait_for_mapping(read),
+            _ => Err(BackendError::NoSuchKey),
+        }
+    }
+
+    /// Waits as long as a call may. This may be the only rank of its node, which the board does not let wait for an
+    /// attribute.
+    fn wait_for_mapping(&self, read: ReadValue<'_>) -> Result<(), BackendError> {
+        let until = Instant::now() + self.patience;
+        while Instant::now() < until {
+            match self.session.attribute(PROCESS_MAPPING_KEY.as_bytes(), false, &mut *read) {
+                Err(BackendError::NoSuchKey) => sleep(PAUSE),
+                outcome => return outcome,
+            }
+            self.session.check_over()?;
+        }
+        Err(BackendError::Timeout(
+            "the helper of this node does not tell who shares a node with whom: it was killed, or those of other nodes \
+             have not been started"
+                .into(),
+        ))
     }
 }
 
@@ -111,7 +156,7 @@ impl Backend for Kvs {
             return Err(BackendError::NoSuchSpace);
         }
         match self.session.get(kvsname, key, &mut *read) {
-            Err(BackendError::NoSuchKey) if self.knows_mapping(kvsname, key, read) => Ok(()),
+            Err(BackendError::NoSuchKey) => self.get_unput(kvsname, key, read),
             outcome => outcome,
         }
     }

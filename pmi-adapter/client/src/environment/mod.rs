@@ -33,6 +33,12 @@ const TIMEOUT_MAX_SECONDS: u64 = 366 * 24 * 3600;
 /// How Slurm's own PMIx plugin names the jobs of its steps.
 const SLURMS_PMIX: &str = "slurm.pmix.";
 
+/// Says where `PMI_process_mapping` is to be had, if not from the server.
+pub const MAPPING: &str = "PMI_KVS_MAPPING";
+
+/// Value of [`MAPPING`]: a helper on the node puts it as a node attribute of that name when the nodes have agreed.
+pub const MAPPING_BY_HELPER: &str = "node";
+
 /// What a process knows about its place before it has spoken with anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
@@ -58,6 +64,8 @@ pub struct Placement {
     pub told_by: ToldBy,
     /// `PMI_KVS_NODE`: name of the node, for a host that stands for several.
     pub node: Option<String>,
+    /// `PMI_KVS_MAPPING`: does a helper on this node tell who shares a node with whom?
+    pub mapping_by_helper: bool,
     /// The variables that another starter, between this process and the one that set `PMI_KVS_*`, has changed:
     /// then the server is not this process's. Empty if there is none.
     pub changed_since: Vec<&'static str>,
@@ -145,6 +153,7 @@ impl Placement {
             source: place.source,
             told_by: place.told_by,
             node: reader.text("PMI_KVS_NODE"),
+            mapping_by_helper: reader.text(MAPPING).as_deref() == Some(MAPPING_BY_HELPER),
             changed_since: origin.evidence().to_vec(),
             contradiction,
             step,
