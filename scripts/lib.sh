@@ -91,25 +91,29 @@ link_prolog_statically() {
 # What a directory under target/venv was filled with, so that a changed pin is noticed.
 is_complete() { [ "$(cat "$venvs/$1/.complete" 2>/dev/null)" = "${*:2}" ]; }
 
+# A Python that every user of this machine may run: tests run programs as others. One that a user has installed may not be.
+python_for_all() { if [ -x /usr/bin/python3 ]; then echo /usr/bin/python3; else echo python3; fi; }
+
+# make_venv NAME PYTHON REQUIREMENT...
 make_venv() {
-    local name=$1 venv=$venvs/$1
+    local venv=$venvs/$1
     ! is_complete "$@" || return 0
-    log "installing ${*:2} from PyPI into ${venv#"$top"/}"
-    python3 -m venv "$venv" || die "python3 cannot make a virtual environment: install python3-venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "${@:2}" ||
-        die "pip could not install ${*:2}: check the network, then run this again"
+    log "installing ${*:3} from PyPI into ${venv#"$top"/}"
+    "$2" -m venv --clear "$venv" || die "python3 cannot make a virtual environment: install python3-venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "${@:3}" ||
+        die "pip could not install ${*:3}: check the network, then run this again"
     echo "${*:2}" >"$venv/.complete"
 }
 
 need_venv_tools() {
-    command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || need_apt python3 python3-venv
+    "$(python_for_all)" -c 'import ensurepip' 2>/dev/null || need_apt python3 python3-venv
 }
 
 # need_venv NAME REQUIREMENT...: a Python environment under target/venv with pinned packages in it.
 need_venv() {
-    is_complete "$@" && return 0
     need_venv_tools
-    under_lock make_venv "$@"
+    set -- "$1" "$(python_for_all)" "${@:2}"
+    is_complete "$@" || under_lock make_venv "$@"
 }
 
 # The other implementations that tests and benchmarks run, pinned to what they were checked with.
@@ -122,7 +126,7 @@ unpack_nvshmem_plugins() {
     ! is_complete nvshmem "$1" || return 0
     log "fetching $1 from PyPI for its bootstrap plugins"
     rm -rf "$directory"
-    python3 -m venv "$directory" || die "python3 cannot make a virtual environment: install python3-venv"
+    "$(python_for_all)" -m venv "$directory" || die "python3 cannot make a virtual environment: install python3-venv"
     "$directory/bin/pip" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
         --dest "$directory/wheel" "$1" || die "pip could not fetch $1: check the network, then run this again"
     "$directory/bin/python" -m zipfile -e "$directory"/wheel/*.whl "$directory/wheel"

@@ -1,7 +1,8 @@
 /* What every parallel program does with PMI, checked on every rank: all put, commit, wait and get from all; a key
  * is replaced; a space made by one rank serves all.
  *
- * usage: exchange <expected size>
+ * usage: exchange <expected size> [ranks on each node]
+ * Without the second number all ranks are on one node; with it, that many neighbours are.
  * Rank 0 prints a line at the end. */
 #include "program.h"
 
@@ -106,16 +107,16 @@ static void use_a_created_space(void)
         expect(PMI_KVS_Destroy(space), PMI_SUCCESS);
 }
 
-/* All ranks run on this host, so all are each other's clique. */
-static void clique_is_everybody(void)
+/* The ranks of this node are each other's clique. */
+static void clique_is_the_node(int each)
 {
     int count = 0;
     expect(PMI_Get_clique_size(&count), PMI_SUCCESS);
-    expect(count, size);
-    int *ranks = calloc((size_t)size, sizeof *ranks);
-    expect(PMI_Get_clique_ranks(ranks, size), PMI_SUCCESS);
-    for (int i = 0; i < size; i++)
-        expect(ranks[i], i);
+    expect(count, each);
+    int *ranks = calloc((size_t)each, sizeof *ranks);
+    expect(PMI_Get_clique_ranks(ranks, each), PMI_SUCCESS);
+    for (int i = 0; i < each; i++)
+        expect(ranks[i], rank / each * each + i);
     free(ranks);
 }
 
@@ -128,7 +129,7 @@ int main(int argc, char **argv)
     replace_a_key();
     odd_values();
     use_a_created_space();
-    clique_is_everybody();
+    clique_is_the_node(argc > 2 ? atoi(argv[2]) : size);
     for (int i = 0; i < 10; i++)
         expect(PMI_Barrier(), PMI_SUCCESS);
     if (rank == 0)

@@ -10,6 +10,7 @@ pub mod slurm;
 pub mod starter;
 pub mod tree;
 pub mod wait;
+pub mod way;
 
 pub use artifacts::{binary, c_program, source_tree, venv};
 pub use job::{Job, Outcome, Running};
@@ -17,3 +18,4 @@ pub use mpi::{Mpi, ring_program};
 pub use slurm::Slurm;
 pub use starter::Starter;
 pub use wait::until;
+pub use way::Way;
