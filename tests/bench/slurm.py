@@ -287,7 +287,7 @@ def measure(testbed, setting, arguments):
 def main():
     """Measures everything and writes both reports."""
     arguments = parse_arguments()
-    setting = Setting(arguments.target.resolve(), arguments.venvs)
+    setting = Setting(arguments.target.resolve(), arguments.venvs.absolute())
     result = {"machine": machine(), "repetitions": arguments.reps, "nodes": NODES, "barriers": BARRIERS}
     programs = compile_programs(setting)
     with Testbed(plugins(setting), programs) as testbed:
