@@ -24,8 +24,13 @@ QUICK_RANKS = [64]
 PROCESSORS = 256
 # Empty barriers of each run: with Slurm's libpmi one takes 50 ms at 64 ranks, and several times that at 256.
 BARRIERS = 30
-# Runs of a job that does nothing, for each of the others: the difference of two is wanted.
-STARTS = 2
+# Runs of a job that does nothing, for each of the others: the difference of two is wanted. Large jobs vary less.
+STARTS, STARTS_LARGE, LARGE = 2, 1, 256
+# Runs a command and says how long it took.
+CLOCK = """
+start=${EPOCHREALTIME/[.,]}; "$@" || exit; end=${EPOCHREALTIME/[.,]}
+echo "{\\"start_ns\\": $(((end - start) * 1000))}"
+"""
 # What slurmstepd still does when srun has ended must not be counted with the next job.
 SETTLE_SECONDS = 0.3
 USER, HOME = "alice", "/run/testbed/home/alice"
@@ -70,22 +75,24 @@ class Testbed:
 class Way:
     """A way to start a job with PMI: the words before the program, and the layer by which the program speaks.
 
-    `library` is the directory in which the program finds its PMI library, if that is not Slurm's.
+    `library` is the directory in which the program finds its PMI library, if that is not Slurm's. `allocation` are words
+    that go before all others, and whose time is not the job's.
     """
 
-    def __init__(self, testbed, name, starter, layer, library=None):
+    def __init__(self, testbed, name, starter, layer, library=None, allocation=lambda ranks: []):
         self.testbed = testbed
         self.name = name
         self.starter = starter
         self.layer = layer
         self.library = library
+        self.allocation = allocation
 
-    def run(self, ranks, *program):
-        """Runs a program on so many ranks; returns (seconds, stdout), or raises RuntimeError."""
+    def run(self, ranks, *program, clock=()):
+        """Runs a program on so many ranks; returns what it prints, or raises RuntimeError."""
         variables = [f"LD_LIBRARY_PATH={self.library}"] if self.library else []
-        command = self.testbed.command(["env", *variables, *self.starter(ranks), *program])
+        words = [*self.allocation(ranks), *clock, *self.starter(ranks), *program]
         try:
-            return run(command)
+            return run(self.testbed.command(["env", *variables, *words]))[1]
         except RuntimeError:
             # What hangs must not keep others waiting.
             subprocess.run(self.testbed.command(["scancel", "--user", USER]), check=False)
@@ -93,7 +100,11 @@ class Way:
 
     def exchange(self, ranks):
         """One run of the exchange program: what its rank 0 reports."""
-        return result_in(self.run(ranks, self.program("exchange"), 0, BARRIERS)[1])
+        return result_in(self.run(ranks, self.program("exchange"), 0, BARRIERS))
+
+    def start(self, ranks, program):
+        """One run of a program that prints nothing: how long it took."""
+        return result_in(self.run(ranks, program, clock=["bash", "-c", CLOCK, "clock"]))
 
     def program(self, name):
         """Path of a program that speaks by this way's layer."""
@@ -105,7 +116,7 @@ class Way:
         self.exchange(NODES)
         if self.layer == "wire":
             return
-        found = self.run(NODES, "ldd", self.program("exchange"))[1]
+        found = self.run(NODES, "ldd", self.program("exchange"))
         paths = [line.split()[2] for line in found.splitlines() if f"{self.layer}.so.0 =>" in line]
         ours = [path.startswith(str(self.library)) for path in paths]
         if not paths or any(each != bool(self.library) for each in ours):
@@ -122,9 +133,14 @@ def srun(*words):
     return lambda ranks: ["srun", *words, *shape(ranks)]
 
 
+def salloc(ranks):
+    """An allocation. It often takes three seconds by itself, where srun's does not."""
+    return ["salloc", "--quiet", *shape(ranks)]
+
+
 def hydra(program):
-    """A Hydra inside of an allocation; it starts its proxies by srun."""
-    return lambda ranks: ["salloc", "--quiet", *shape(ranks), program, "-n", str(ranks)]
+    """A Hydra, which starts its proxies by srun."""
+    return lambda ranks: [program, "-n", str(ranks)]
 
 
 def all_ways(testbed, setting, chosen):
@@ -140,8 +156,8 @@ def all_ways(testbed, setting, chosen):
         (report.SPANK_WIRE, srun("--pmi-kvs"), "wire"),
         (report.MPI_PMI2, srun("--mpi=pmi2"), "libpmi2"),
         (report.LIBPMI, srun("--mpi=none"), "libpmi"),
-        (report.HYDRA_4, hydra("/usr/bin/mpiexec.hydra"), "wire"),
-        (report.HYDRA_5, hydra(setting.mpich / "bin" / "mpiexec.hydra"), "wire"),
+        (report.HYDRA_4, hydra("/usr/bin/mpiexec.hydra"), "wire", None, salloc),
+        (report.HYDRA_5, hydra(setting.mpich / "bin" / "mpiexec.hydra"), "wire", None, salloc),
     ]
     return [Way(testbed, *row) for row in rows if row[0] in (chosen or report.ALL_WAYS)]
 
@@ -190,9 +206,8 @@ class Starts:
 
         def measure(ranks):
             sample = self.timed(way, ranks, program)
-            for name in ("start_ns", "cpu_ns"):
-                sample[f"{name}_over_bare"] = sample[name] - self.latest[name]
-            return sample
+            over = {f"{name}_over_bare": value - self.latest[name] for name, value in sample.items()}
+            return sample | over
 
         return measure
 
@@ -201,9 +216,10 @@ class Starts:
         """Time from start to end, and the processor time until all is quiet again."""
         time.sleep(SETTLE_SECONDS)
         busy = busy_ns()
-        seconds, _ = way.run(ranks, program)
+        sample = way.start(ranks, program)
         time.sleep(SETTLE_SECONDS)
-        return {"start_ns": seconds * 1e9, "cpu_ns": busy_ns() - busy}
+        # What goes on in the machine while an allocation is waited for is not the job's either.
+        return sample if way.allocation(ranks) else {**sample, "cpu_ns": busy_ns() - busy}
 
 
 def compile_programs(setting):
@@ -256,7 +272,11 @@ def measure(testbed, setting, arguments):
     """All measurements, as the JSON report holds them."""
     ways, reasons = usable(all_ways(testbed, setting, arguments.way))
     exchange = interleaved(arguments.reps, arguments.ranks, [(way.name, way.exchange) for way in ways])
-    starts = interleaved(STARTS * arguments.reps, arguments.ranks, Starts(testbed, ways).sources())
+    sources = Starts(testbed, ways).sources()
+    starts = []
+    for ranks in arguments.ranks:
+        times = STARTS if ranks < LARGE else STARTS_LARGE
+        starts += interleaved(times * arguments.reps, [ranks], sources)
     return {
         "not_measured": reasons,
         "exchange": [series.as_json() for series in exchange],
@@ -267,7 +287,7 @@ def measure(testbed, setting, arguments):
 def main():
     """Measures everything and writes both reports."""
     arguments = parse_arguments()
-    setting = Setting(arguments.target.resolve(), arguments.venvs)
+    setting = Setting(arguments.target.resolve(), arguments.venvs.absolute())
     result = {"machine": machine(), "repetitions": arguments.reps, "nodes": NODES, "barriers": BARRIERS}
     programs = compile_programs(setting)
     with Testbed(plugins(setting), programs) as testbed:

@@ -128,7 +128,7 @@ def start_section(result):
     return f"""## Job start
 
 A program that joins its job and leaves it (or `/bin/true`, where the table says so), from start to end of srun,
-pmi-srun or salloc; beside it the difference to `srun --mpi=none /bin/true` of the same repetition. Processor time is
+pmi-srun or Hydra, whose allocation is there already; beside it the difference to `srun --mpi=none /bin/true` of the same repetition. Processor time is
 that of the whole machine meanwhile, whoever used it.
 
 {time_table(result["start"], START_COLUMNS)}
@@ -177,7 +177,7 @@ def markdown(result):
 
 {result['nodes']} nodes in namespaces of one machine: {machine['cores']} cores ({machine['cpu']}), {machine['memory_mib']}
 MiB, Linux {machine['kernel']}, load before {machine['load_before']:.2f}; medians of {result['repetitions']} interleaved
-repetitions, twice as many for job starts.
+repetitions, twice as many for job starts below 256 ranks.
 
 """
     sections = [exchange_section, start_section, target_section, failure_section]

@@ -130,7 +130,12 @@ impl Slurm {
         self.control(&["crash", host]);
     }
 
-    /// From now on loses so many percent of the UDP datagrams between hosts; 0 ends that.
+    /// A command of root on a host, to its end: for settings of its network.
+    pub fn as_root(&self, host: &str, command: &[&str]) {
+        self.control(&[&["as", "root", host], command].concat());
+    }
+
+    /// From now on loses so many percent of the UDP datagrams between hosts over IPv4; 0 ends that.
     pub fn loss(&self, percent: u32) {
         self.control(&["loss", &percent.to_string()]);
     }
