@@ -236,8 +236,8 @@ pub const FLAGS: &[Flag] = &[
         names: &["port-range"],
         args: &["LOW-HIGH"],
         section: Section::Job,
-        help: "ports of which the server takes the first that is free for UDP, and beyond loopback for TCP",
-        more: "",
+        help: "UDP ports of which the server takes the first free one",
+        more: "On other addresses than loopback the server also listens on TCP, on the same port.",
     },
     Flag {
         id: Id::LogCeiling,
