@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pmi_board::session::{Config, Ensemble, Error, MemberId};
 use pmi_protocol::limits::VALUE_MAX;
@@ -99,7 +99,7 @@ impl Layout {
             }
             if *told {
                 self.mapping = Some(self.collect());
-                self.ensemble = None;
+                self.leave();
                 return Ok(());
             }
             *told = true;
@@ -110,6 +110,15 @@ impl Layout {
             ensemble.enter(member)?;
         }
         Ok(())
+    }
+
+    /// One word to the server, which does not matter to anybody: it is not waited for.
+    fn leave(&mut self) {
+        if let Some((mut ensemble, member, _)) = self.ensemble.take()
+            && ensemble.finalize(member)
+        {
+            ensemble.leave(Duration::ZERO);
+        }
     }
 
     fn collect(&self) -> String {
