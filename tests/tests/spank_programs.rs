@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 
-use pmi_tests::artifacts::library_dir;
 use pmi_tests::step::{with_plugin, write_script};
 use pmi_tests::{Job, Mpi, Slurm, Way, binary, c_program};
 
@@ -16,19 +15,6 @@ fn srun(options: &[&str]) -> Job {
 
 fn hello(mpi: Mpi, options: &[&str], ranks: u32, largest_node: u32) {
     Way::Plugin.hello(mpi, options, ranks, largest_node);
-}
-
-/// libpmi2.so.0 does not know which ranks share a node, where there are several: it says that none do.
-#[test]
-fn intel_mpi_through_libpmi2() {
-    for (options, ranks) in [(&EIGHT[..], 8), (&["--nodes=1", "--ntasks=4"], 4)] {
-        let job = srun(options).env("I_MPI_PMI_LIBRARY", library_dir().join("libpmi2.so.0"));
-        let outcome = Mpi::Intel.hello(job.env("PMI_DEBUG", "1"), ranks).run();
-        outcome.assert_success().assert_says(&["PMI2_Init"]);
-        let node = if ranks == 4 { 4 } else { 1 };
-        let line = format!("hello: {ranks} ranks, {node} on a node, all results right\n");
-        assert_eq!(outcome.stdout, line);
-    }
 }
 
 #[test]

@@ -3,11 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pmi_tests::artifacts::{conformance_program, library_dir};
-use pmi_tests::mpi::intel_settings;
+use pmi_tests::artifacts::conformance_program;
 use pmi_tests::slurm::{ALICE, User};
-use pmi_tests::way::SIXTY_FOUR;
-use pmi_tests::{Job, Mpi, Slurm, binary, c_program, ring_program};
+use pmi_tests::{Job, Slurm, binary, c_program};
 
 /// `srun` with these options, and nothing else, on the cluster of four hosts.
 fn srun(options: &[&str]) -> Job {
@@ -20,13 +18,6 @@ fn libpmi(name: &str) -> PathBuf {
 
 fn libpmi2(name: &str) -> PathBuf {
     conformance_program(&format!("pmi2/{name}"), "libpmi2.so.0")
-}
-
-#[test]
-fn sixty_four_ranks_on_four_nodes() {
-    srun(&SIXTY_FOUR).arg(libpmi("exchange")).run().assert_each_says(64, ": exchanged");
-    srun(&SIXTY_FOUR).arg(libpmi2("exchange")).run().assert_each_says(64, ": exchanged");
-    srun(&SIXTY_FOUR).arg(libpmi2("ring")).run().assert_each_says(64, ": round the ring");
 }
 
 #[test]
@@ -107,52 +98,6 @@ fn the_program_notices_nothing_of_what_is_started() {
     let outcome = srun(&["--nodes=4", "--ntasks=4"]).arg(c_program("undisturbed")).run();
     outcome.assert_success();
     assert_eq!(outcome.stdout, "no child, 0 signals\n".repeat(4));
-}
-
-#[test]
-fn a_fifth_of_all_datagrams_may_be_lost() {
-    let slurm = Slurm::of(4);
-    slurm.loss(20);
-    for program in [libpmi("exchange"), libpmi2("exchange")] {
-        let job = slurm.srun(&["--mpi=none", "--nodes=4", "--ntasks=16"]).arg(program);
-        job.run().assert_each_says(16, ": exchanged");
-    }
-    slurm.assert_nothing_left(ALICE);
-}
-
-/// It loads a libpmi.so where it believes to be under Flux.
-#[test]
-fn open_mpi_4() {
-    let job = srun(&SIXTY_FOUR).env("FLUX_JOB_ID", "1");
-    let job = job.env("FLUX_PMI_LIBRARY_PATH", library_dir().join("libpmi.so.0"));
-    let outcome = job.arg(ring_program()).run();
-    outcome.assert_success();
-    let line = "allreduce: the sum of all ranks is 2016";
-    assert!(outcome.stdout.contains(line), "{}", outcome.stdout);
-}
-
-fn intel(job: Job, library: &str) -> Job {
-    job.env("I_MPI_PMI_LIBRARY", library_dir().join(library))
-}
-
-#[test]
-fn intel_mpi_through_both_libraries() {
-    for library in ["libpmi.so.0", "libpmi2.so.0"] {
-        let outcome = Mpi::Intel.hello(intel(srun(&SIXTY_FOUR), library), 64).run();
-        outcome.assert_success();
-        let line = "hello: 64 ranks, 16 on a node, all results right\n";
-        assert_eq!(outcome.stdout, line, "{}", outcome.stderr);
-    }
-}
-
-/// mpi4py is built with MPICH, whose binary interface Intel MPI has too.
-#[test]
-fn mpi4py_over_intel_mpi() {
-    let job = intel(srun(&["--nodes=4", "--ntasks=8", "--ntasks-per-node=2"]), "libpmi.so.0");
-    let job = job.env("PMI_DEBUG", "1");
-    let outcome = Mpi::Mpi4py.hello(intel_settings(job), 8).run();
-    outcome.assert_success().assert_says(&["taken: the server of step"]);
-    assert!(outcome.stdout.starts_with("hello: 8 ranks, all results right"), "{}", outcome.stdout);
 }
 
 /// A step of two tasks without MUNGE, and what its ranks say.
