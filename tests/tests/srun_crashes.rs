@@ -13,6 +13,9 @@ use pmi_tests::{Outcome, Running, Slurm, binary, c_program, source_tree, until};
 /// Longer than it takes to notice that a host has crashed.
 const STOPPED: Duration = Duration::from_micros(LIFELINE_BREAK_US + LOST_GRACE_US + 2_000_000);
 
+/// Until then a node that waits has heard that the server has its lifeline.
+const PROVEN: Duration = Duration::from_secs(2);
+
 /// A step of two ranks on each of so many hosts. All have joined.
 fn start(slurm: &Slurm, kind: &str, hosts: u32) -> Running {
     let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["--ntasks-per-node=2", "-N"]);
@@ -93,30 +96,22 @@ fn a_host_whose_ranks_are_stopped_is_waited_for() {
 #[test]
 fn ranks_give_up_when_the_host_of_their_server_has_crashed() {
     let slurm = Slurm::of(2);
-    let job = start(&slurm, "wait", 2);
-    // Rank 0 computes for good: nobody is left to end it.
-    let computes = fs::read_to_string(job.file("rank-0")).expect("it has joined");
+    let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["-N2", "-n2", "--error"]);
+    let said = job.directory().join("said-%t");
+    let job = job.arg(said).arg(c_program("trouble")).arg("wait").arg_directory().start();
+    await_ranks(&job, 2);
+    sleep(PROVEN);
     slurm.crash("login");
-    until("the ranks that wait to give up", || {
-        let left = slurm.processes_of(ALICE);
-        left.iter().all(|pid| !is_rank(*pid) || in_namespace(*pid, &computes)).then_some(())
+    // Rank 0 computes for good: nobody is left to end it.
+    until("the rank that waits to give up", || {
+        let text = fs::read_to_string(job.file("said-1")).unwrap_or_default();
+        text.contains("the server's host (10.213.0.254) does not answer any more").then_some(())
     });
     // One may end because another has.
     for pid in slurm.processes_of(ALICE) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
     drop(job);
-}
-
-fn is_rank(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "trouble")
-}
-
-/// Is this the process that calls itself so?
-fn in_namespace(pid: i32, own: &str) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    line.and_then(|line| line.split_whitespace().last()) == Some(own.trim())
 }
 
 fn signal(processes: &[i32], signal: Signal) {
