@@ -35,7 +35,7 @@ fn ends_for(job: Running, user: User, reason: &[&str]) {
 #[test]
 fn an_abort_ends_all_ranks_with_its_code() {
     let outcome = trouble(BOB, "abort").arg("9").run();
-    outcome.assert_code(9).assert_says(&["rank 1 called PMI_Abort with code 9"]);
+    outcome.assert_code(9).assert_says(&["rank 1 on node1 called PMI_Abort with code 9"]);
     Slurm::shared_of_four().assert_nothing_left(BOB);
 }
 

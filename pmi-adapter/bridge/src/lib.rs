@@ -12,10 +12,10 @@ mod ending;
 mod idle;
 pub mod layout;
 mod meeting;
+mod node_agent;
 pub mod offer;
 pub mod plan;
 pub mod poller;
-mod porter;
 mod ring;
 pub mod serve;
 #[allow(unsafe_code)]

@@ -41,7 +41,7 @@ pub struct Tag {
 
 /// A task that nobody serves yet.
 #[derive(Debug)]
-pub struct Guest {
+pub struct NewTask {
     /// Its numbers.
     pub tag: Tag,
     /// Its `PMI_PORT`.
@@ -83,13 +83,13 @@ pub fn address(session: &Config, first: u32) -> io::Result<SocketAddr> {
 ///
 /// # Errors
 /// Somebody is there, and is another user or does not answer.
-pub fn hand_over(address: &SocketAddr, guest: &Guest) -> io::Result<bool> {
+pub fn hand_over(address: &SocketAddr, new_task: &NewTask) -> io::Result<bool> {
     let stream = match UnixStream::connect_addr(address) {
         Err(error) if is_gone(&error) => return Ok(false),
         other => other?,
     };
     check_user(&stream)?;
-    match deliver(stream, guest) {
+    match deliver(stream, new_task) {
         Err(error) if is_gone(&error) => Ok(false),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             Err(io::Error::other("the process that serves this node's tasks does not answer"))
@@ -98,10 +98,10 @@ pub fn hand_over(address: &SocketAddr, guest: &Guest) -> io::Result<bool> {
     }
 }
 
-fn deliver(mut stream: UnixStream, guest: &Guest) -> io::Result<()> {
-    let descriptors = [guest.listener.as_raw_fd(), guest.pidfd.as_raw_fd()];
+fn deliver(mut stream: UnixStream, new_task: &NewTask) -> io::Result<()> {
+    let descriptors = [new_task.listener.as_raw_fd(), new_task.pidfd.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&descriptors)];
-    let bytes = guest.tag.to_bytes();
+    let bytes = new_task.tag.to_bytes();
     let flags = MsgFlags::MSG_NOSIGNAL;
     sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(&bytes)], &control, flags, None)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -123,26 +123,26 @@ fn check_user(stream: &impl AsFd) -> io::Result<()> {
 }
 
 /// Takes the next task over; `None` if nobody stands at the door. One that comes with something else is sent away.
-pub fn take(meeting: &UnixListener) -> Option<Guest> {
+pub fn take(meeting: &UnixListener) -> Option<NewTask> {
     loop {
         let (stream, _) = match meeting.accept() {
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             other => other.ok()?,
         };
-        if let Ok(guest) = check_user(&stream).and_then(|()| receive(stream)) {
-            return Some(guest);
+        if let Ok(new_task) = check_user(&stream).and_then(|()| receive(stream)) {
+            return Some(new_task);
         }
     }
 }
 
-fn receive(mut stream: UnixStream) -> io::Result<Guest> {
+fn receive(mut stream: UnixStream) -> io::Result<NewTask> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut bytes = [0; MESSAGE];
     let (length, descriptors) = sys::receive(stream.as_fd(), &mut bytes)?;
     match (length, <[OwnedFd; 2]>::try_from(descriptors)) {
         (MESSAGE, Ok([listener, pidfd])) => {
             stream.write_all(&TAKEN)?;
-            Ok(Guest { tag: Tag::from_bytes(bytes), listener: listener.into(), pidfd })
+            Ok(NewTask { tag: Tag::from_bytes(bytes), listener: listener.into(), pidfd })
         }
         _ => Err(ErrorKind::InvalidData.into()),
     }
@@ -153,10 +153,10 @@ mod tests {
     use super::*;
     use std::thread;
 
-    fn guest() -> Guest {
+    fn new_task() -> NewTask {
         let tag = Tag { rank: 3, appnum: 1, id: u32::MAX >> 1, program: Pid::this() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Guest { tag, listener, pidfd: sys::pidfd_open(Pid::this()).unwrap() }
+        NewTask { tag, listener, pidfd: sys::pidfd_open(Pid::this()).unwrap() }
     }
 
     fn somewhere(name: &str) -> SocketAddr {
@@ -169,17 +169,17 @@ mod tests {
         let address = somewhere("over");
         let meeting = UnixListener::bind_addr(&address).unwrap();
         let taker = thread::spawn(move || take(&meeting));
-        let guest = guest();
-        assert!(hand_over(&address, &guest).unwrap());
+        let new_task = new_task();
+        assert!(hand_over(&address, &new_task).unwrap());
         let taken = taker.join().unwrap().unwrap();
-        assert_eq!(taken.tag, guest.tag);
-        let port = |guest: &Guest| guest.listener.local_addr().unwrap();
-        assert_eq!(port(&taken), port(&guest));
+        assert_eq!(taken.tag, new_task.tag);
+        let port = |new_task: &NewTask| new_task.listener.local_addr().unwrap();
+        assert_eq!(port(&taken), port(&new_task));
     }
 
     #[test]
     fn where_nobody_listens_nobody_takes() {
-        assert!(!hand_over(&somewhere("nobody"), &guest()).unwrap());
+        assert!(!hand_over(&somewhere("nobody"), &new_task()).unwrap());
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let address = somewhere("ends");
         let meeting = UnixListener::bind_addr(&address).unwrap();
         let ends = thread::spawn(move || drop(meeting.accept()));
-        assert!(!hand_over(&address, &guest()).unwrap());
+        assert!(!hand_over(&address, &new_task()).unwrap());
         ends.join().unwrap();
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let mut wrong = UnixStream::connect_addr(&address).unwrap();
         wrong.write_all(&[0; MESSAGE]).unwrap();
         let taker = thread::spawn(move || take(&meeting));
-        assert!(hand_over(&address, &guest()).unwrap());
+        assert!(hand_over(&address, &new_task()).unwrap());
         assert!(taker.join().unwrap().is_some());
         assert!(wrong.read_exact(&mut [0]).is_err());
     }

@@ -20,9 +20,9 @@ use pmi_client::environment::{MAPPING, MAPPING_BY_HELPER, Placement, RECORD, Ser
 use pmi_protocol::key::group_number;
 
 use crate::door::{listen, random_id};
-use crate::meeting::{Guest, Tag};
+use crate::meeting::{NewTask, Tag};
+use crate::node_agent::{self, Node};
 use crate::plan::{Boss, Plan, Seat, Way};
-use crate::porter::{self, House};
 use crate::{offer, serve, sys};
 
 /// What is cut from the number that stands for a job's name: the rest is positive in any signed type of 64 bits, and
@@ -165,10 +165,10 @@ fn serve(
     if service.apart {
         let (id, listener, served) = port().map_err(&failed)?;
         let ranks = placement.clique.clone().unwrap_or_else(|| vec![rank]);
-        let house = House { session, universe_size, ranks, is_layout_unknown };
+        let node = Node { session, universe_size, ranks, is_layout_unknown };
         let tag = Tag { rank, appnum, id, program: service.program };
-        let guest = Guest { tag, listener, pidfd };
-        porter::admit(house, guest).map_err(failed)?;
+        let new_task = NewTask { tag, listener, pidfd };
+        node_agent::admit(node, new_task).map_err(failed)?;
         return Ok(served);
     }
     let (way, listener, served) = match service.port {

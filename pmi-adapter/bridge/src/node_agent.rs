@@ -20,21 +20,21 @@ use pmi_board::session::{Config, Ensemble};
 use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
 
 use crate::layout::Layout;
-use crate::meeting::{self, Guest, Tag};
+use crate::meeting::{self, NewTask, Tag};
 use crate::plan::{Boss, Plan, Seat, Way};
 use crate::poller::{Interest, Poller};
 use crate::serve::{attend, plain_mapping, settle};
 use crate::sys;
 
 /// How long a prolog tries to hand its task over. It has to try again only where another one has just begun to be the
-/// porter, or has just ended.
+/// node agent, or has just ended.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two such tries.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// How long the porter stays when all tasks that have come are gone, and others have not come: a node has one porter, or
-/// the nodes would be told twice who runs on it.
+/// How long the node agent stays when all tasks that have come are gone, and others have not come: a node has one, or the
+/// nodes would be told twice who runs on it.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Numbers of the watched descriptors; each task has two, for its program's end and its listener.
@@ -45,7 +45,7 @@ mod token {
 }
 
 /// A node, as each of its tasks knows it.
-pub struct House {
+pub struct Node {
     /// How to join the job; `rank` is that of one of the tasks.
     pub session: Config,
     /// `PMI_UNIVERSE_SIZE`.
@@ -56,22 +56,22 @@ pub struct House {
     pub is_layout_unknown: bool,
 }
 
-/// Lets a task be served: by the porter of this node, which is started if there is none.
+/// Lets a task be served: by the node agent of this node, which is started if there is none.
 ///
 /// # Errors
-/// The system refuses something, or the porter does not answer.
-pub fn admit(house: House, guest: Guest) -> io::Result<()> {
-    let Some(first) = house.ranks.first().filter(|_| house.ranks.len() > 1) else {
-        return start(house, None, guest);
+/// The system refuses something, or the node agent does not answer.
+pub fn admit(node: Node, new_task: NewTask) -> io::Result<()> {
+    let Some(first) = node.ranks.first().filter(|_| node.ranks.len() > 1) else {
+        return start(node, None, new_task);
     };
-    let address = meeting::address(&house.session, *first)?;
+    let address = meeting::address(&node.session, *first)?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         match UnixListener::bind_addr(&address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-            meeting => return start(house, Some(meeting?), guest),
+            meeting => return start(node, Some(meeting?), new_task),
         }
-        if meeting::hand_over(&address, &guest)? {
+        if meeting::hand_over(&address, &new_task)? {
             return Ok(());
         }
         sleep(PAUSE);
@@ -79,22 +79,22 @@ pub fn admit(house: House, guest: Guest) -> io::Result<()> {
     Err(io::Error::other("the process that serves this node's tasks does not begin"))
 }
 
-fn start(house: House, meeting: Option<UnixListener>, guest: Guest) -> io::Result<()> {
-    let own = [guest.listener.as_raw_fd(), guest.pidfd.as_raw_fd()];
+fn start(node: Node, meeting: Option<UnixListener>, new_task: NewTask) -> io::Result<()> {
+    let own = [new_task.listener.as_raw_fd(), new_task.pidfd.as_raw_fd()];
     let kept: Vec<RawFd> = meeting.iter().map(AsRawFd::as_raw_fd).chain(own).collect();
     sys::start_helper(&kept, true, || {
         settle();
-        let porter = Porter::open(house, meeting);
-        let lived = porter.and_then(|mut porter| {
-            porter.lodge(guest)?;
-            porter.live()
+        let agent = NodeAgent::open(node, meeting);
+        let lived = agent.and_then(|mut agent| {
+            agent.admit_task(new_task)?;
+            agent.live()
         });
         i32::from(lived.is_err())
     })
 }
 
 /// A task of this node.
-struct Lodger {
+struct Task {
     tag: Tag,
     /// Readable when its program has ended; `None` afterwards.
     pidfd: Option<OwnedFd>,
@@ -102,10 +102,10 @@ struct Lodger {
     listener: Option<TcpListener>,
 }
 
-struct Porter {
-    house: House,
+struct NodeAgent {
+    node: Node,
     meeting: Option<UnixListener>,
-    lodgers: Vec<Lodger>,
+    tasks: Vec<Task>,
     poller: Poller,
     /// The node's board. If there can be none, whoever speaks hears why.
     board: Option<Ensemble>,
@@ -116,28 +116,28 @@ struct Porter {
     empty_since: Option<Instant>,
 }
 
-impl Porter {
-    fn open(house: House, meeting: Option<UnixListener>) -> io::Result<Porter> {
-        let mut porter = Porter {
-            board: Ensemble::open(house.session.clone()).ok(),
+impl NodeAgent {
+    fn open(node: Node, meeting: Option<UnixListener>) -> io::Result<NodeAgent> {
+        let mut agent = NodeAgent {
+            board: Ensemble::open(node.session.clone()).ok(),
             poller: Poller::new()?,
-            lodgers: Vec::new(),
+            tasks: Vec::new(),
             layout: None,
             mapping: None,
             empty_since: None,
-            house,
+            node,
             meeting,
         };
-        if let Some(meeting) = &porter.meeting {
+        if let Some(meeting) = &agent.meeting {
             meeting.set_nonblocking(true)?;
-            porter.poller.add(meeting, token::MEETING, Interest::Read)?;
+            agent.poller.add(meeting, token::MEETING, Interest::Read)?;
         }
-        porter.begin_layout()?;
-        Ok(porter)
+        agent.begin_layout()?;
+        Ok(agent)
     }
 
     fn begin_layout(&mut self) -> io::Result<()> {
-        let House { session, ranks, is_layout_unknown, .. } = &self.house;
+        let Node { session, ranks, is_layout_unknown, .. } = &self.node;
         if !is_layout_unknown {
             self.mapping = Some(Ok(plain_mapping(session)));
             return Ok(());
@@ -169,7 +169,7 @@ impl Porter {
     }
 
     fn is_over(&self) -> bool {
-        let all_came = self.lodgers.len() >= self.house.ranks.len();
+        let all_came = self.tasks.len() >= self.node.ranks.len();
         self.empty_since.is_some_and(|since| all_came || since + LINGER <= Instant::now())
     }
 
@@ -182,33 +182,33 @@ impl Porter {
         match token {
             token::LAYOUT => Ok(()),
             token::MEETING => {
-                while let Some(guest) = self.meeting.as_ref().and_then(meeting::take) {
-                    self.lodge(guest)?;
+                while let Some(new_task) = self.meeting.as_ref().and_then(meeting::take) {
+                    self.admit_task(new_task)?;
                 }
                 Ok(())
             }
-            task => {
-                let (lodger, speaks) = ((task - token::TASKS) / 2, (task - token::TASKS) % 2 == 1);
+            _ => {
+                let (task, speaks) = ((token - token::TASKS) / 2, (token - token::TASKS) % 2 == 1);
                 match speaks {
-                    true => self.serve(lodger as usize),
-                    false => self.ended(lodger as usize),
+                    true => self.serve(task as usize),
+                    false => self.ended(task as usize),
                 }
             }
         }
     }
 
-    fn lodge(&mut self, guest: Guest) -> io::Result<()> {
-        let number = self.lodgers.len();
-        self.poller.add(&guest.pidfd, token_of(number), Interest::Read)?;
-        let Guest { tag, listener, pidfd } = guest;
-        self.lodgers.push(Lodger { tag, pidfd: Some(pidfd), listener: Some(listener) });
+    fn admit_task(&mut self, new_task: NewTask) -> io::Result<()> {
+        let number = self.tasks.len();
+        self.poller.add(&new_task.pidfd, token_of(number), Interest::Read)?;
+        let NewTask { tag, listener, pidfd } = new_task;
+        self.tasks.push(Task { tag, pidfd: Some(pidfd), listener: Some(listener) });
         self.empty_since = None;
         self.listen(number)
     }
 
     /// Hears whether the task speaks, once it could be answered.
     fn listen(&mut self, number: usize) -> io::Result<()> {
-        match (&self.lodgers[number].listener, &self.mapping) {
+        match (&self.tasks[number].listener, &self.mapping) {
             (Some(listener), Some(_)) => {
                 self.poller.add(listener, token_of(number) + 1, Interest::Read)
             }
@@ -229,20 +229,20 @@ impl Porter {
             let _ = board.put_attribute(PROCESS_MAPPING_KEY.as_bytes(), mapping.as_bytes());
         }
         (self.layout, self.mapping) = (None, Some(mapping));
-        (0..self.lodgers.len()).try_for_each(|number| self.listen(number))
+        (0..self.tasks.len()).try_for_each(|number| self.listen(number))
     }
 
     /// Forks a bridge for a task that has spoken.
     fn serve(&mut self, number: usize) -> io::Result<()> {
-        let lodger = &mut self.lodgers[number];
-        let Some((listener, pidfd)) = lodger.listener.take().zip(lodger.pidfd.as_ref()) else {
+        let task = &mut self.tasks[number];
+        let Some((listener, pidfd)) = task.listener.take().zip(task.pidfd.as_ref()) else {
             return Ok(());
         };
         self.poller.remove(&listener, token_of(number) + 1);
-        let Tag { rank, appnum, id, program } = lodger.tag;
+        let Tag { rank, appnum, id, program } = task.tag;
         let plan = Plan {
-            session: Config { rank, ..self.house.session.clone() },
-            universe_size: self.house.universe_size,
+            session: Config { rank, ..self.node.session.clone() },
+            universe_size: self.node.universe_size,
             seats: vec![Seat { rank, appnum, way: Way::Id(id) }],
             listener: Some(listener),
             boss: Boss::Program { pidfd: pidfd.try_clone()?, stderr_of: Some(program) },
@@ -259,15 +259,15 @@ impl Porter {
 
     /// A program has ended. It may have joined by itself, and died.
     fn ended(&mut self, number: usize) -> io::Result<()> {
-        let lodger = &mut self.lodgers[number];
-        if let Some(pidfd) = lodger.pidfd.take() {
+        let task = &mut self.tasks[number];
+        if let Some(pidfd) = task.pidfd.take() {
             self.poller.remove(&pidfd, token_of(number));
         }
-        if let Some(listener) = lodger.listener.take() {
+        if let Some(listener) = task.listener.take() {
             self.poller.remove(&listener, token_of(number) + 1);
         }
         self.board.iter_mut().for_each(Ensemble::report_lost);
-        if self.lodgers.iter().all(|lodger| lodger.pidfd.is_none()) {
+        if self.tasks.iter().all(|task| task.pidfd.is_none()) {
             self.empty_since = Some(Instant::now());
         }
         Ok(())
@@ -275,8 +275,8 @@ impl Porter {
 }
 
 /// The number of the descriptor that tells of this task's end; its listener has the next one.
-fn token_of(lodger: usize) -> u64 {
-    token::TASKS + 2 * lodger as u64
+fn token_of(task: usize) -> u64 {
+    token::TASKS + 2 * task as u64
 }
 
 /// Makes this process a neighbour of the program: on the processors that the program may use, and in a session, and so a
