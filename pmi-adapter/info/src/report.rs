@@ -216,7 +216,7 @@ fn batch(place: Option<&Placement>) -> Option<String> {
     let tasks =
         variable("SLURM_NTASKS").map_or(String::new(), |tasks| format!(" of {tasks} tasks"));
     Some(format!(
-        "inside of Slurm's job {job}{tasks}, but not started by srun: this process is no rank. pmi-srun, srun --mpi=pmi2 or pmi-ssh \
+        "inside of Slurm's job {job}{tasks}, but not started by srun: this process is no rank. pmi-srun, srun --pmi-kvs, srun --mpi=pmi2 or pmi-ssh \
          starts ranks"
     ))
 }

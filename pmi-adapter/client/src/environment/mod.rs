@@ -171,7 +171,8 @@ impl Placement {
     /// The message for a rank of a job that has nobody to talk to.
     pub fn no_server(&self) -> String {
         let source = self.source.unwrap_or("nobody");
-        let by_srun = if source == SLURM { "pmi-srun, srun --mpi=pmi2 or " } else { "" };
+        let by_srun =
+            if source == SLURM { "pmi-srun, srun --pmi-kvs, srun --mpi=pmi2 or " } else { "" };
         format!(
             "this is rank {} of {} (by {source}), but no PMI server is named in the environment. Start the program \
              with {by_srun}pmi-ssh, or start pmi-kvs-server and set PMI_KVS_SERVER, PMI_KVS_JOB and PMI_KVS_SECRET \
