@@ -24,9 +24,6 @@ const BUFFER: usize = 256 * 1024;
 
 const _: () = assert!(BUFFER > DATAGRAM_MAX, "a datagram that is too long is seen to be too long");
 
-/// How long a delegate looks for the answer before it sleeps: a few round trips on one host.
-const MOMENT: Duration = Duration::from_micros(100);
-
 /// What else has to be looked after while a delegate waits.
 pub(super) trait Watch {
     /// Something woke the delegate, or its timer did.
@@ -165,12 +162,8 @@ impl Courier {
                 self.keep_servers(exchange);
                 return Ok(outcome);
             }
-            let mut answered = self.answered_soon(exchange, logs)?;
-            if !answered {
-                self.wait(exchange, sweep, watch.deadline())?;
-                answered = self.receive(exchange, logs)?;
-            }
-            if answered {
+            self.wait(exchange, sweep, watch.deadline())?;
+            if self.receive(exchange, logs)? {
                 heard = Instant::now();
             }
             if exchange.outcome().is_none() {
@@ -199,24 +192,6 @@ impl Courier {
         exchange.transmit(self.now(), &mut read_up, &mut self.outbox);
         self.outbox.iter().for_each(|(to, bytes)| self.send(to, bytes));
         self.outbox.clear();
-    }
-
-    /// Looks for an answer for a moment without going to sleep: while all ranks wait for the delegate, its
-    /// processor would go to sleep with it, and waking that up costs more than the server's whole answer.
-    /// Whoever else wants the processor gets it.
-    fn answered_soon(
-        &mut self,
-        exchange: &mut Exchange<SocketAddr>,
-        logs: &mut impl Logs,
-    ) -> Result<bool, Error> {
-        let end = Instant::now() + MOMENT;
-        while Instant::now() < end {
-            if self.receive(exchange, logs)? {
-                return Ok(true);
-            }
-            std::thread::yield_now();
-        }
-        Ok(false)
     }
 
     fn wait(
