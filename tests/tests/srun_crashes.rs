@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pmi_protocol::limits::{LIFELINE_BREAK_US, LOST_GRACE_US};
 use pmi_tests::slurm::ALICE;
-use pmi_tests::{Outcome, Running, Slurm, binary, c_program, source_tree, until};
+use pmi_tests::{Outcome, Running, Slurm, Way, binary, c_program, source_tree, until};
 
 /// Longer than it takes to notice that a host has crashed.
 const STOPPED: Duration = Duration::from_micros(LIFELINE_BREAK_US + LOST_GRACE_US + 2_000_000);
@@ -18,7 +18,11 @@ const PROVEN: Duration = Duration::from_secs(2);
 
 /// A step of two ranks on each of so many hosts. All have joined.
 fn start(slurm: &Slurm, kind: &str, hosts: u32) -> Running {
-    let job = slurm.login_as(ALICE, &binary("pmi-srun")).args(["--ntasks-per-node=2", "-N"]);
+    start_by(Way::Wrapper, slurm, kind, hosts)
+}
+
+fn start_by(way: Way, slurm: &Slurm, kind: &str, hosts: u32) -> Running {
+    let job = way.srun_on(slurm, ALICE, &["--ntasks-per-node=2", "-N"]);
     let job = job.arg(hosts.to_string()).arg(c_program("trouble")).arg(kind);
     let job = job.arg_directory().start();
     await_ranks(&job, 2 * hosts);
@@ -48,6 +52,33 @@ fn a_host_whose_ranks_stand_in_the_barrier_is_missed() {
     let job = start(&slurm, "wait", 4);
     slurm.crash("node2");
     assert_ended(&slurm, job, "ranks 4-5", "node2");
+}
+
+#[test]
+fn under_the_plugin_too() {
+    let slurm = Way::Plugin.new_cluster();
+    let job = start_by(Way::Plugin, &slurm, "wait", 4);
+    slurm.crash("node2");
+    let outcome = job.finish();
+    let text = "spank_pmi: host node2 (ranks 4-5) does not answer any more";
+    outcome.assert_failure().assert_says(&[text]);
+    slurm.assert_nothing_left(ALICE);
+}
+
+/// Without a launcher of ours the ranks end, and srun waits for the host as long as Slurm does.
+#[test]
+fn ranks_under_plain_srun_end() {
+    let slurm = Slurm::of(4);
+    let job = start_by(Way::Library, &slurm, "wait", 4);
+    slurm.crash("node2");
+    let says = |text: &str| job.stderr().contains(text).then_some(());
+    until("those in the barrier to hear", || {
+        says("host node2 (ranks 4-5) does not answer any more")
+    });
+    until("the one outside to be ended", || says("rank 0 is ended, for the job is over"));
+    job.signal(job.process_named("srun"), Signal::SIGKILL);
+    job.finish().assert_failure();
+    slurm.assert_nothing_left(ALICE);
 }
 
 #[test]
