@@ -97,7 +97,7 @@ impl Summary {
         let _ = writeln!(
             text,
             "{:14}{:>9}{:>11}{:>11}{:>11}  slowest",
-            "phase", "calls", "min", "median", "max"
+            "time per call", "calls", "min", "median", "max"
         );
         for row in &self.phases {
             let _ = writeln!(text, "{}", row.text());
@@ -162,7 +162,8 @@ impl Row {
     }
 
     fn text(&self) -> String {
-        let [min, median, max] = [self.min_ns, self.median_ns, self.max_ns].map(human);
+        let of_one_call = |all: u128| human(all / u128::from(self.calls.max(1)));
+        let [min, median, max] = [self.min_ns, self.median_ns, self.max_ns].map(of_one_call);
         let who = match &self.last {
             Some(last) => format!("{}; last to come: {}", self.slowest.text(), last.text()),
             None if self.phase == Phase::Finalize => "only rank 0 is known".into(),
