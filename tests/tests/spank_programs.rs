@@ -1,5 +1,5 @@
-//! srun --pmi-kvs starts programs with PMI: libraries of ours and clients that programs carry themselves, under whatever
-//! options srun takes. slurm_ways.rs has 64 ranks, on this way and the others.
+//! srun --pmi-kvs: when there is a server and when not, in steps, batch scripts and allocations. slurm_ways.rs and
+//! slurm_options.rs have what is the same for each way.
 
 use std::fs;
 use std::path::Path;
@@ -15,37 +15,6 @@ fn srun(options: &[&str]) -> Job {
 
 fn hello(mpi: Mpi, options: &[&str], ranks: u32, largest_node: u32) {
     Way::Plugin.hello(mpi, options, ranks, largest_node);
-}
-
-#[test]
-fn our_library_and_a_client_whatever_srun_exports() {
-    for export in ["--export=ALL", "--export=NONE", "--export=NIL", "--export=A=1"] {
-        Way::Plugin.exchange_on_one_host(&[export]);
-    }
-    let options = [&EIGHT[..], &["--export=NONE"]].concat();
-    hello(Mpi::Mpich5, &options, 8, 2);
-}
-
-#[test]
-fn a_layout_that_the_user_gives_by_hand() {
-    let job = srun(&["--distribution=arbitrary", "--ntasks=4"]);
-    let hosts = job.directory().join("hosts");
-    fs::write(&hosts, "node1\nnode0\nnode1\nnode2\n").expect("the job's directory is writable");
-    let outcome = Mpi::Mpich5.hello(job.env("SLURM_HOSTFILE", &hosts), 4).run();
-    outcome.assert_success();
-    assert_eq!(outcome.stdout, "hello: 4 ranks, 2 on a node, all results right\n");
-}
-
-#[test]
-fn several_programs_from_a_file() {
-    let program = c_program("exchange");
-    let job = srun(&["--nodes=1", "--ntasks=4", "--multi-prog"]);
-    let file = job.directory().join("programs");
-    let program = program.display();
-    fs::write(&file, format!("0 {program} 4\n1-3 {program} 4\n")).expect("it is writable");
-    let outcome = job.arg(&file).run();
-    outcome.assert_success();
-    assert_eq!(outcome.stdout, "exchange: 4 ranks, all values right\n");
 }
 
 /// One component that has the option is enough.

@@ -1,7 +1,6 @@
-//! pmi-srun starts programs as srun does, with PMI: libraries of ours and clients that programs carry themselves, under
-//! whatever options srun takes.
+//! What pmi-srun does with its surroundings: batch scripts, allocations, steps inside of steps, and the user's own task
+//! prolog. slurm_ways.rs and slurm_options.rs have what is the same for each way.
 
-use std::fs;
 use std::path::Path;
 
 use pmi_tests::step::write_script;
@@ -10,73 +9,6 @@ use pmi_tests::{Job, Mpi, Slurm, Way, binary, c_program};
 /// `pmi-srun` with these options on the cluster of four hosts.
 fn pmi_srun(options: &[&str]) -> Job {
     Way::Wrapper.srun(options)
-}
-
-fn hello(mpi: Mpi, options: &[&str], ranks: u32, largest_node: u32) {
-    Way::Wrapper.hello(mpi, options, ranks, largest_node);
-}
-
-#[test]
-fn our_library_whatever_srun_exports() {
-    for export in ["--export=ALL", "--export=NONE", "--export=NIL", "--export=A=1"] {
-        Way::Wrapper.exchange_on_one_host(&[export]);
-    }
-}
-
-/// Between hosts Debian's MPICH 4.0.2 hangs in MPI_Finalize more often than not, also under Slurm's own mpi/pmi2. One
-/// hung rank was seen in UCX, another waiting for PMI, both in MPI_Finalize; the cause is not known.
-#[test]
-fn mpich_4_on_one_node() {
-    hello(Mpi::Mpich4, &["--nodes=1", "--ntasks=4"], 4, 4);
-}
-
-#[test]
-fn mpich_5_on_four_nodes() {
-    hello(Mpi::Mpich5, &["--nodes=4", "--ntasks=8", "--ntasks-per-node=2"], 8, 2);
-}
-
-#[test]
-fn mpich_5_on_four_nodes_with_an_empty_environment() {
-    let options = ["--nodes=4", "--ntasks=8", "--ntasks-per-node=2", "--export=NONE"];
-    hello(Mpi::Mpich5, &options, 8, 2);
-}
-
-#[test]
-fn mpich_5_in_turns() {
-    let options = ["--nodes=4", "--ntasks=8", "--ntasks-per-node=2", "--distribution=cyclic"];
-    hello(Mpi::Mpich5, &options, 8, 2);
-}
-
-#[test]
-fn mpich_5_one_rank_on_each_node() {
-    hello(Mpi::Mpich5, &["--nodes=4", "--ntasks=4"], 4, 1);
-}
-
-#[test]
-fn intel_mpi_over_the_wire_on_two_nodes() {
-    hello(Mpi::Intel, &["--pmi-no-library", "--nodes=2", "--ntasks-per-node=2"], 4, 2);
-}
-
-#[test]
-fn a_layout_that_the_user_gives_by_hand() {
-    let job = pmi_srun(&["--distribution=arbitrary", "--ntasks=4"]);
-    let hosts = job.directory().join("hosts");
-    fs::write(&hosts, "node1\nnode0\nnode1\nnode2\n").expect("the job's directory is writable");
-    let outcome = Mpi::Mpich5.hello(job.env("SLURM_HOSTFILE", &hosts), 4).run();
-    outcome.assert_success();
-    assert_eq!(outcome.stdout, "hello: 4 ranks, 2 on a node, all results right\n");
-}
-
-#[test]
-fn several_programs_from_a_file() {
-    let program = c_program("exchange");
-    let job = pmi_srun(&["--nodes=1", "--ntasks=4", "--multi-prog"]);
-    let file = job.directory().join("programs");
-    let program = program.display();
-    fs::write(&file, format!("0 {program} 4\n1-3 {program} 4\n")).expect("it is writable");
-    let outcome = job.arg(&file).run();
-    outcome.assert_success();
-    assert_eq!(outcome.stdout, "exchange: 4 ranks, all values right\n");
 }
 
 #[test]
