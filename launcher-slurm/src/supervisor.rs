@@ -264,7 +264,7 @@ impl<'a> Watch<'a> {
     fn end_overdue(&mut self) {
         let Some((_, signal)) = self.due.filter(|(due, _)| *due <= Instant::now()) else { return };
         // Ends the step on all nodes (srun(1)). It may have ended meanwhile.
-        let _ = pidfd_signal(self.srun.as_fd(), signal);
+        let _ = pidfd_signal(self.srun.as_fd(), signal as i32);
         let waits_in_vain = self.crashed && signal == Signal::SIGTERM;
         self.due = waits_in_vain.then(|| (Instant::now() + KILL_AFTER, Signal::SIGKILL));
     }

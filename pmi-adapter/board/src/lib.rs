@@ -30,5 +30,6 @@ pub use delegate::{CeilingExceeded, Delegate};
 pub use failure::Failure;
 pub use index::BadLog;
 pub use liveness::{ClaimError, Member, Slot, State};
+pub use sys::process;
 pub use turnstile::Wait;
 pub use uplog::UpLogFull;

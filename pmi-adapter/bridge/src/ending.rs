@@ -36,7 +36,7 @@ impl Ending {
             let (_, signal) = GRACE[self.taken];
             self.taken += 1;
             // It may have ended meanwhile.
-            let _ = pidfd_signal(program, signal);
+            let _ = pidfd_signal(program, signal as i32);
         }
     }
 }

@@ -7,8 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-
-use crate::sys;
+use pmi_board::process::{pidfd_open, pidfd_signal};
 
 /// No chain of processes is as long: the search ends even if process ids are used again under way.
 const DEPTH_MAX: usize = 64;
@@ -23,7 +22,7 @@ pub struct Life {
 impl Life {
     /// Watches a process from now on. None if it has ended.
     pub fn of(pid: u32) -> Option<Life> {
-        let life = Life { pid, pidfd: sys::pidfd_open(pid).ok() };
+        let life = Life { pid, pidfd: pidfd_open(Pid::from_raw(pid as i32)).ok() };
         (!life.is_gone()).then_some(life)
     }
 
@@ -46,7 +45,7 @@ impl Life {
     /// Sends it a signal. It may have ended meanwhile.
     pub fn signal(&self, signal: libc::c_int) {
         if let Some(pidfd) = &self.pidfd {
-            let _ = sys::pidfd_signal(pidfd.as_fd(), signal);
+            let _ = pidfd_signal(pidfd.as_fd(), signal);
         }
     }
 

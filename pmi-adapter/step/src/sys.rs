@@ -2,13 +2,14 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use nix::sys::prctl;
 use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
+use pmi_board::process::{close_all_but, exit_now};
 
 /// Bytes of the stack on which a helper lives. Only what is touched takes memory.
 const STACK: usize = 1 << 20;
@@ -98,7 +99,7 @@ extern "C" fn between<F: FnOnce()>(argument: *mut c_void) -> c_int {
             settle(launch.name, launch.keep);
             // A panic must not unwind into the program's frames; there is nobody to tell.
             let _ = catch_unwind(AssertUnwindSafe(|| launch.body.take().map(|body| body())));
-            exit_now()
+            exit_now(0)
         }
         _ => 0,
     }
@@ -128,7 +129,7 @@ pub fn fork_again<F: FnOnce()>(name: &'static CStr, keep: &[RawFd], body: F) -> 
         0 => {
             settle(name, keep);
             let _ = catch_unwind(AssertUnwindSafe(body));
-            exit_now()
+            exit_now(0)
         }
         pid => Ok(pid as u32),
     }
@@ -143,12 +144,6 @@ fn settle(name: &'static CStr, keep: &[RawFd]) {
     run_anywhere();
 }
 
-/// Ends this process without running destructors of things that belong to the program.
-fn exit_now() -> ! {
-    // SAFETY: always allowed.
-    unsafe { libc::_exit(0) }
-}
-
 /// A rank may be bound to a processor, on which it spins. The kernel cuts the set down to what the job may use.
 fn run_anywhere() {
     // SAFETY: a set of all ones is a set; the call reads it.
@@ -159,68 +154,10 @@ fn run_anywhere() {
     }
 }
 
-fn close_all_but(keep: &[RawFd]) {
-    let mut kept = keep.to_vec();
-    kept.sort_unstable();
-    kept.dedup();
-    // SAFETY: the process is about to forget every object that owned one of the closed descriptors.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        for fd in (0..3).filter(|fd| !kept.contains(fd)) {
-            libc::dup2(null, fd);
-        }
-        let mut first = 3;
-        for fd in kept.into_iter().filter(|fd| *fd >= 3) {
-            close_range(first, fd - 1);
-            first = fd + 1;
-        }
-        close_range(first, RawFd::MAX);
-    }
-}
-
-/// # Safety
-/// Nothing may use these descriptors any more.
-unsafe fn close_range(first: RawFd, last: RawFd) {
-    if first > last {
-        return;
-    }
-    // SAFETY: by this function's own condition; the system call is younger than some kernels in use
-    // (Linux 5.9), hence the loop.
-    unsafe {
-        if libc::syscall(libc::SYS_close_range, first, last, 0) != 0 {
-            let end = last.min(libc::sysconf(libc::_SC_OPEN_MAX) as RawFd);
-            for fd in first..=end {
-                libc::close(fd);
-            }
-        }
-    }
-}
-
 /// A descriptor that a system call has just made.
 pub fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: `accept4` is the only caller's source: nobody else knows the number yet.
     unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// A descriptor that is readable when the process has ended.
-pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the system call takes numbers, and returns a descriptor that nobody else knows, with `O_CLOEXEC`.
-    unsafe {
-        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
-            -1 => Err(io::Error::last_os_error()),
-            fd => Ok(OwnedFd::from_raw_fd(fd as RawFd)),
-        }
-    }
-}
-
-/// Sends a signal to that very process, and not to one that has its number later.
-pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
-    let (fd, none) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
-    // SAFETY: no information is passed beside the number of the signal.
-    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }
 
 /// Random bytes from the kernel.
@@ -242,7 +179,7 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, AsRawFd};
 
     /// Reads what a helper writes; it ends when all copies of the other end are closed.
     fn from_helper(body: impl FnOnce(&mut dyn io::Write)) -> String {

@@ -4,4 +4,5 @@ pub mod fork;
 pub mod futex;
 pub mod locks;
 pub mod memory;
+pub mod process;
 pub mod random;
