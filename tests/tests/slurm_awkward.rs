@@ -1,12 +1,20 @@
 //! Awkward surroundings of a step, and processes of ours that are killed at awkward moments: what must not do harm does
 //! none, and what does is told.
 
+use std::fs;
 use std::path::Path;
 
-use pmi_tests::slurm::{BOB, User};
-use pmi_tests::{Job, Way, c_program, on_ways};
+use nix::sys::signal::Signal;
+use pmi_tests::slurm::{BOB, CAROL, User};
+use pmi_tests::{Job, Way, c_program, on_ways, until};
 
-on_ways!([wrapper, plugin, library]; [few_open_files_are_enough_for_many_ranks_of_a_host]);
+on_ways!([wrapper, plugin]; [
+    few_open_files_are_enough_for_many_ranks_of_a_host,
+    a_reader_of_standard_error_that_has_gone_ends_no_job,
+]);
+
+// The last is about what the other two run beside srun.
+on_ways!([library]; [few_open_files_are_enough_for_many_ranks_of_a_host]);
 
 /// A step's command, run by a shell that does something first.
 fn in_shell(way: Way, user: User, script: &str, options: &[&str]) -> Job {
@@ -23,4 +31,20 @@ fn few_open_files_are_enough_for_many_ranks_of_a_host(way: Way) {
     outcome.assert_success();
     assert_eq!(outcome.stdout, "exchange: 32 ranks, all values right\n");
     way.cluster().assert_nothing_left(BOB);
+}
+
+/// As in `pmi-srun ... 2>&1 | head`.
+fn a_reader_of_standard_error_that_has_gone_ends_no_job(way: Way) {
+    let job = in_shell(way, CAROL, "exec \"$@\" 2> >(exec true)", &["-N2", "-n2"]);
+    let job = job.arg(c_program("trouble")).arg("rounds").arg_directory().start();
+    job.rank_pids(2);
+    for _ in 0..2 {
+        // The user is told of it.
+        let server = job.process_named("pmi-kvs-server");
+        job.signal(server, Signal::SIGKILL);
+        until("another server", || (job.process_named("pmi-kvs-server") != server).then_some(()));
+    }
+    fs::File::create(job.file("stop")).expect("the job's directory is writable");
+    job.finish().assert_success();
+    way.cluster().assert_nothing_left(CAROL);
 }
