@@ -38,6 +38,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A credential lives for 300 s (munge(7)); from this age on, who asks gets a new one.
 const FRESH: Duration = Duration::from_secs(100);
 
+/// After munged has made none. Where it hangs, its library waits for 10 s (seen with 0.5.15).
+const RETRY: Duration = Duration::from_secs(60);
+
+const _: () = assert!(FRESH.as_secs() + 2 * RETRY.as_secs() < 300, "two failures do no harm");
+
 /// Batches taken from the socket before anything else gets its turn.
 const BATCHES_MAX: usize = 16;
 
@@ -47,7 +52,7 @@ pub struct Prepared {
     step: StepKey,
     promise: Promise,
     munge: Munge,
-    credential: (Vec<u8>, Instant),
+    credential: Credential,
     spec: GroupSpec,
     nodes: u32,
 }
@@ -75,7 +80,7 @@ impl Prepared {
             step: step.key(),
             promise,
             munge,
-            credential: (credential, Instant::now()),
+            credential: Credential { bytes: credential, due: Instant::now() + FRESH },
             spec,
             nodes: step.nodes,
         })
@@ -148,7 +153,7 @@ struct Desk {
     step: StepKey,
     promise: Promise,
     munge: Munge,
-    credential: (Vec<u8>, Instant),
+    credential: Credential,
 }
 
 impl Desk {
@@ -160,14 +165,29 @@ impl Desk {
         }
     }
 
-    /// If munged has gone meanwhile, the old one is as good as none.
     fn credential(&mut self) -> &[u8] {
-        if self.credential.1.elapsed() > FRESH
-            && let Ok(credential) = encode(&self.munge, &self.promise, &self.step)
-        {
-            self.credential = (credential, Instant::now());
+        self.credential.current(|| encode(&self.munge, &self.promise, &self.step))
+    }
+}
+
+/// What those hear who look for the server.
+struct Credential {
+    bytes: Vec<u8>,
+    /// When to make the next.
+    due: Instant,
+}
+
+impl Credential {
+    /// If munged has gone meanwhile, the old one does as long as it lives. A munged that hangs holds everybody up for
+    /// seconds, so it is not asked again soon, whoever asks us.
+    fn current(&mut self, make: impl FnOnce() -> Result<Vec<u8>, String>) -> &[u8] {
+        if self.due <= Instant::now() {
+            match make() {
+                Ok(new) => (self.bytes, self.due) = (new, Instant::now() + FRESH),
+                Err(_) => self.due = Instant::now() + RETRY,
+            }
         }
-        &self.credential.0
+        &self.bytes
     }
 }
 
@@ -304,5 +324,27 @@ impl Service {
                 self.state = state;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn munged_is_not_asked_again_soon_after_it_has_failed() {
+        let mut credential = Credential { bytes: b"old".to_vec(), due: Instant::now() };
+        let mut asked = 0;
+        for _ in 0..3 {
+            let told = credential.current(|| {
+                asked += 1;
+                Err("munged does not answer".to_owned())
+            });
+            assert_eq!(told, b"old");
+        }
+        assert_eq!(asked, 1);
+        credential.due = Instant::now();
+        assert_eq!(credential.current(|| Ok(b"new".to_vec())), b"new");
+        assert_eq!(credential.current(|| Ok(b"newer".to_vec())), b"new", "it is fresh");
     }
 }
