@@ -12,6 +12,7 @@ use pmi_protocol::exchange::abort_reason;
 use pmi_protocol::key::Secret;
 use pmi_protocol::log::GroupSpec;
 use pmi_protocol::pace::Micros;
+use pmi_protocol::ranks::RankRanges;
 use pmi_protocol::server::{Event, Server};
 use pmi_server_io::lifelines::Lifelines;
 use pmi_server_io::memory::{self, LogFile, Region};
@@ -97,10 +98,11 @@ impl Prepared {
         std::iter::once(self.sockets.udp.as_raw_fd()).chain(listener).collect()
     }
 
-    /// Serves until the job and the step on this node have ended. `anchor` lives as long as the latter.
-    pub fn serve(self, anchor: u32) {
+    /// Serves until the job and the step on this node have ended. `anchor` lives as long as the latter; what the user
+    /// should read goes to the standard error of `rank`, a process.
+    pub fn serve(self, anchor: u32, rank: Option<u32>) {
         // Nobody is left to be told; the helpers notice that the server is gone.
-        let _ = Service::new(self, anchor).and_then(|mut service| service.run());
+        let _ = Service::new(self, anchor, rank).and_then(|mut service| service.run());
     }
 }
 
@@ -138,6 +140,8 @@ struct Service {
     events: Vec<Event>,
     start: Instant,
     anchor: Option<Life>,
+    /// Through whose standard error it speaks.
+    rank: Option<Life>,
     state: State,
     failed_at: Option<Instant>,
     ends_at: Option<Instant>,
@@ -192,7 +196,7 @@ impl Credential {
 }
 
 impl Service {
-    fn new(prepared: Prepared, anchor: u32) -> io::Result<Service> {
+    fn new(prepared: Prepared, anchor: u32, rank: Option<u32>) -> io::Result<Service> {
         let Prepared { sockets, step, promise, munge, credential, spec, nodes } = prepared;
         let mut logs = LogFile::open(memory::create()?)?;
         let mut server = Server::new(&Secret::new(promise.secret), logs.incarnation());
@@ -215,6 +219,7 @@ impl Service {
             events: Vec::new(),
             start: Instant::now(),
             anchor: Life::of(anchor),
+            rank: rank.and_then(Life::of),
             state: State::Running,
             failed_at: None,
             ends_at: None,
@@ -304,6 +309,12 @@ impl Service {
         Ok(())
     }
 
+    fn say(&self, text: &str) {
+        if let Some(rank) = self.rank.as_ref().filter(|rank| !rank.is_gone()) {
+            rank.say(&format!("pmi: {text}\n"));
+        }
+    }
+
     fn note_events(&mut self) {
         for event in std::mem::take(&mut self.events) {
             let state = match event {
@@ -315,6 +326,14 @@ impl Service {
                 Event::Fault { group, rank, text, .. } if group == self.name => {
                     State::Over { code: 1, rank, text }
                 }
+                Event::Stalled { group, barrier, waited, missing, hosts } if group == self.name => {
+                    self.say(&stall_text(barrier, waited, &missing, &hosts));
+                    continue;
+                }
+                Event::Lost { group, text } if group == self.name => {
+                    self.say(&text);
+                    continue;
+                }
                 _ => continue,
             };
             if self.state == State::Running {
@@ -325,6 +344,18 @@ impl Service {
             }
         }
     }
+}
+
+/// As pmi-ssh and pmi-srun say it.
+fn stall_text(barrier: u32, waited: Micros, missing: &RankRanges, hosts: &[String]) -> String {
+    let (at, what) = match hosts {
+        [] => (String::new(), "joined yet, or not called PMI_Barrier"),
+        hosts => (format!(" (on {})", hosts.join(", ")), "called PMI_Barrier yet"),
+    };
+    let seconds = waited / 1_000_000;
+    format!(
+        "barrier {barrier} has been waiting for {seconds} s for ranks {missing}{at}; they have not {what}"
+    )
 }
 
 #[cfg(test)]
