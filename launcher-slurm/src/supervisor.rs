@@ -286,7 +286,8 @@ impl<'a> Watch<'a> {
 
     fn say_once(&mut self, text: String) {
         if !self.told.contains(&text) {
-            eprintln!("{}: {text}", self.name);
+            // Where nobody reads it (`2>&1 | head`) the job goes on all the same.
+            let _ = writeln!(io::stderr(), "{}: {text}", self.name);
             self.told.push(text);
         }
     }

@@ -103,3 +103,13 @@ fn helpers_that_are_killed_do_no_harm_to_a_job_that_goes_well() {
     job.finish().assert_success();
     Slurm::shared_of_four().assert_nothing_left(user);
 }
+
+#[test]
+fn a_barrier_that_waits_for_long_says_for_whom() {
+    let job = started(BOB, "wait");
+    until("the stalled barrier to be reported", || {
+        job.stderr().contains("has been waiting for").then_some(())
+    });
+    job.signal(job.process_named("srun"), Signal::SIGKILL);
+    ends_for(job, BOB, &["pmi: barrier 1 has been waiting for 10 s for ranks 0"]);
+}

@@ -3,6 +3,7 @@
 mod attributes;
 
 use std::fmt::Display;
+use std::io::{self, Write};
 
 use pmi_board::session::{Ensemble, Error, MemberId};
 use pmi_protocol::mapping::PROCESS_MAPPING_KEY;
@@ -512,9 +513,9 @@ impl Desk {
     }
 }
 
-/// Writes to standard error in one piece.
+/// Writes to standard error in one piece. What nobody reads is lost.
 pub fn say(rank: u32, text: &dyn Display) {
-    eprintln!("pmi: rank {rank}: {text}");
+    let _ = io::stderr().write_all(format!("pmi: rank {rank}: {text}\n").as_bytes());
 }
 
 fn unsupported(request: &Request<'_>) -> &'static str {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
@@ -114,7 +115,10 @@ pub(crate) fn plain_mapping(session: &Config) -> String {
 /// just changed its user; afterwards it is an error of nobody if we cannot, and what we would say is lost.
 fn adopt_stderr(program: Pid) {
     let path = format!("/proc/{program}/fd/2");
-    if let Ok(stderr) = File::options().append(true).open(path) {
+    let mut options = File::options();
+    // Nobody may be reading there: what it does not take at once is lost, too.
+    options.append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    if let Ok(stderr) = options.open(path) {
         let _ = dup2_stderr(stderr);
     }
 }

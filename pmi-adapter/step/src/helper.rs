@@ -302,7 +302,8 @@ impl Helper {
         let secret = sys::random().map_err(|error| error.to_string())?;
         let prepared = Prepared::new(step, self.munge, secret, *size, *log_ceiling)?;
         let (server, keep, anchor) = (prepared.address(), prepared.descriptors(), self.anchor_pid);
-        sys::fork_again(c"pmi-kvs-server", &keep, || prepared.serve(anchor))
+        let rank = self.guests.iter().find_map(|guest| guest.life.as_ref().map(Life::pid));
+        sys::fork_again(c"pmi-kvs-server", &keep, || prepared.serve(anchor, rank))
             .map_err(|error| format!("cannot start the server: {error}"))?;
         self.serves = true;
         Ok(Found { server, secret })

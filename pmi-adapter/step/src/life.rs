@@ -1,7 +1,9 @@
 //! Whether other processes live.
 
 use std::fs;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +26,11 @@ impl Life {
     pub fn of(pid: u32) -> Option<Life> {
         let life = Life { pid, pidfd: pidfd_open(Pid::from_raw(pid as i32)).ok() };
         (!life.is_gone()).then_some(life)
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Readable when the process has ended.
@@ -49,10 +56,11 @@ impl Life {
         }
     }
 
-    /// Appends a line to its standard error, if that can be opened.
+    /// Appends a line to its standard error, if that can be opened and takes it now: nobody may be reading there.
     pub fn say(&self, line: &str) {
-        use std::io::Write;
-        let stderr = fs::File::options().append(true).open(format!("/proc/{}/fd/2", self.pid));
+        let mut options = fs::File::options();
+        options.append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let stderr = options.open(format!("/proc/{}/fd/2", self.pid));
         let _ = stderr.and_then(|mut stderr| stderr.write_all(line.as_bytes()));
     }
 }
@@ -82,6 +90,7 @@ fn parent_of(pid: u32) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
     #[test]
     fn the_anchor_is_the_parent_of_the_task() {
@@ -91,6 +100,24 @@ mod tests {
         if let Some(above) = parent_of(parent).filter(|above| *above > 1) {
             assert_eq!(anchor(Some(parent)), above);
         }
+    }
+
+    /// The test hangs if it waits for a reader.
+    #[test]
+    fn who_does_not_read_is_told_in_vain() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let stderr = writer.try_clone().unwrap();
+        let mut child =
+            std::process::Command::new("sleep").arg("100").stderr(stderr).spawn().unwrap();
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        while writer.write(&[0; 4096]).is_ok() {}
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        let life = Life::of(child.id()).unwrap();
+        life.say("the pipe is full\n");
+        drop(reader);
+        life.say("nobody is there\n");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

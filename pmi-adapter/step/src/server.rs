@@ -12,6 +12,7 @@ use pmi_protocol::exchange::abort_reason;
 use pmi_protocol::key::Secret;
 use pmi_protocol::log::GroupSpec;
 use pmi_protocol::pace::Micros;
+use pmi_protocol::ranks::RankRanges;
 use pmi_protocol::server::{Event, Server};
 use pmi_server_io::lifelines::Lifelines;
 use pmi_server_io::memory::{self, LogFile, Region};
@@ -38,6 +39,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A credential lives for 300 s (munge(7)); from this age on, who asks gets a new one.
 const FRESH: Duration = Duration::from_secs(100);
 
+/// After munged has made none. Where it hangs, its library waits for 10 s (seen with 0.5.15).
+const RETRY: Duration = Duration::from_secs(60);
+
+const _: () = assert!(FRESH.as_secs() + 2 * RETRY.as_secs() < 300, "two failures do no harm");
+
 /// Batches taken from the socket before anything else gets its turn.
 const BATCHES_MAX: usize = 16;
 
@@ -47,7 +53,7 @@ pub struct Prepared {
     step: StepKey,
     promise: Promise,
     munge: Munge,
-    credential: (Vec<u8>, Instant),
+    credential: Credential,
     spec: GroupSpec,
     nodes: u32,
 }
@@ -75,7 +81,7 @@ impl Prepared {
             step: step.key(),
             promise,
             munge,
-            credential: (credential, Instant::now()),
+            credential: Credential { bytes: credential, due: Instant::now() + FRESH },
             spec,
             nodes: step.nodes,
         })
@@ -92,10 +98,11 @@ impl Prepared {
         std::iter::once(self.sockets.udp.as_raw_fd()).chain(listener).collect()
     }
 
-    /// Serves until the job and the step on this node have ended. `anchor` lives as long as the latter.
-    pub fn serve(self, anchor: u32) {
+    /// Serves until the job and the step on this node have ended. `anchor` lives as long as the latter; what the user
+    /// should read goes to the standard error of `rank`, a process.
+    pub fn serve(self, anchor: u32, rank: Option<u32>) {
         // Nobody is left to be told; the helpers notice that the server is gone.
-        let _ = Service::new(self, anchor).and_then(|mut service| service.run());
+        let _ = Service::new(self, anchor, rank).and_then(|mut service| service.run());
     }
 }
 
@@ -133,6 +140,8 @@ struct Service {
     events: Vec<Event>,
     start: Instant,
     anchor: Option<Life>,
+    /// Through whose standard error it speaks.
+    rank: Option<Life>,
     state: State,
     failed_at: Option<Instant>,
     ends_at: Option<Instant>,
@@ -148,7 +157,7 @@ struct Desk {
     step: StepKey,
     promise: Promise,
     munge: Munge,
-    credential: (Vec<u8>, Instant),
+    credential: Credential,
 }
 
 impl Desk {
@@ -160,19 +169,34 @@ impl Desk {
         }
     }
 
-    /// If munged has gone meanwhile, the old one is as good as none.
     fn credential(&mut self) -> &[u8] {
-        if self.credential.1.elapsed() > FRESH
-            && let Ok(credential) = encode(&self.munge, &self.promise, &self.step)
-        {
-            self.credential = (credential, Instant::now());
+        self.credential.current(|| encode(&self.munge, &self.promise, &self.step))
+    }
+}
+
+/// What those hear who look for the server.
+struct Credential {
+    bytes: Vec<u8>,
+    /// When to make the next.
+    due: Instant,
+}
+
+impl Credential {
+    /// If munged has gone meanwhile, the old one does as long as it lives. A munged that hangs holds everybody up for
+    /// seconds, so it is not asked again soon, whoever asks us.
+    fn current(&mut self, make: impl FnOnce() -> Result<Vec<u8>, String>) -> &[u8] {
+        if self.due <= Instant::now() {
+            match make() {
+                Ok(new) => (self.bytes, self.due) = (new, Instant::now() + FRESH),
+                Err(_) => self.due = Instant::now() + RETRY,
+            }
         }
-        &self.credential.0
+        &self.bytes
     }
 }
 
 impl Service {
-    fn new(prepared: Prepared, anchor: u32) -> io::Result<Service> {
+    fn new(prepared: Prepared, anchor: u32, rank: Option<u32>) -> io::Result<Service> {
         let Prepared { sockets, step, promise, munge, credential, spec, nodes } = prepared;
         let mut logs = LogFile::open(memory::create()?)?;
         let mut server = Server::new(&Secret::new(promise.secret), logs.incarnation());
@@ -195,6 +219,7 @@ impl Service {
             events: Vec::new(),
             start: Instant::now(),
             anchor: Life::of(anchor),
+            rank: rank.and_then(Life::of),
             state: State::Running,
             failed_at: None,
             ends_at: None,
@@ -284,6 +309,12 @@ impl Service {
         Ok(())
     }
 
+    fn say(&self, text: &str) {
+        if let Some(rank) = self.rank.as_ref().filter(|rank| !rank.is_gone()) {
+            rank.say(&format!("pmi: {text}\n"));
+        }
+    }
+
     fn note_events(&mut self) {
         for event in std::mem::take(&mut self.events) {
             let state = match event {
@@ -295,6 +326,14 @@ impl Service {
                 Event::Fault { group, rank, text, .. } if group == self.name => {
                     State::Over { code: 1, rank, text }
                 }
+                Event::Stalled { group, barrier, waited, missing, hosts } if group == self.name => {
+                    self.say(&stall_text(barrier, waited, &missing, &hosts));
+                    continue;
+                }
+                Event::Lost { group, text } if group == self.name => {
+                    self.say(&text);
+                    continue;
+                }
                 _ => continue,
             };
             if self.state == State::Running {
@@ -304,5 +343,39 @@ impl Service {
                 self.state = state;
             }
         }
+    }
+}
+
+/// As pmi-ssh and pmi-srun say it.
+fn stall_text(barrier: u32, waited: Micros, missing: &RankRanges, hosts: &[String]) -> String {
+    let (at, what) = match hosts {
+        [] => (String::new(), "joined yet, or not called PMI_Barrier"),
+        hosts => (format!(" (on {})", hosts.join(", ")), "called PMI_Barrier yet"),
+    };
+    let seconds = waited / 1_000_000;
+    format!(
+        "barrier {barrier} has been waiting for {seconds} s for ranks {missing}{at}; they have not {what}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn munged_is_not_asked_again_soon_after_it_has_failed() {
+        let mut credential = Credential { bytes: b"old".to_vec(), due: Instant::now() };
+        let mut asked = 0;
+        for _ in 0..3 {
+            let told = credential.current(|| {
+                asked += 1;
+                Err("munged does not answer".to_owned())
+            });
+            assert_eq!(told, b"old");
+        }
+        assert_eq!(asked, 1);
+        credential.due = Instant::now();
+        assert_eq!(credential.current(|| Ok(b"new".to_vec())), b"new");
+        assert_eq!(credential.current(|| Ok(b"newer".to_vec())), b"new", "it is fresh");
     }
 }

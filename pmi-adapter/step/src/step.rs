@@ -58,12 +58,11 @@ impl Step {
     /// # Errors
     /// Its name has none. The text says what to do.
     pub fn addresses(&self) -> Result<Vec<IpAddr>, String> {
-        let resolved = (self.first_host.as_str(), 0).to_socket_addrs();
         if self.is_first_node() {
             let own = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
             return Ok(own.to_vec());
         }
-        match resolved {
+        match (self.first_host.as_str(), 0).to_socket_addrs() {
             Ok(found) => Ok(found.map(|address| address.ip()).collect()),
             Err(error) => Err(format!(
                 "the first host of this step, {}, cannot be resolved here ({error}). Slurm itself may use another \

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
 use pmi_board::process::{close_all_but, exit_now};
@@ -142,6 +143,14 @@ fn settle(name: &'static CStr, keep: &[RawFd]) {
     let _ = prctl::set_name(name);
     let _ = nix::unistd::chdir(c"/");
     run_anywhere();
+    open_many_files();
+}
+
+/// A rank takes two descriptors, and the user's own limit may be for programs that open few files.
+fn open_many_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// A rank may be bound to a processor, on which it spins. The kernel cuts the set down to what the job may use.

@@ -1,5 +1,6 @@
 //! What all ranks of a process share with their server: who they are, the board, and what a delegate says for them.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -185,7 +186,11 @@ impl Node {
         let stall = Duration::from_micros(STALL_US);
         if silent >= stall && silent < stall + SWEEP {
             let (rank, addresses) = (self.config.rank, self.addresses());
-            eprintln!("pmi: rank {rank}: no answer from the server at {addresses} yet");
+            // In the user's program: that nobody reads it must not end it.
+            let _ = writeln!(
+                io::stderr(),
+                "pmi: rank {rank}: no answer from the server at {addresses} yet"
+            );
         }
         self.doubt_server(silent)?;
         match self.board.casualty() {
