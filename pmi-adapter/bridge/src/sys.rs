@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -13,6 +14,9 @@ use nix::unistd::{Pid, setsid};
 use pmi_board::process::close_all_but;
 pub use pmi_board::process::{exit_now, pidfd_open, pidfd_signal};
 
+/// Exit code of a forked process that has panicked, as of a Rust program.
+const PANICKED: i32 = 101;
+
 /// Forks a process that runs `body` with no descriptors but those in `keep`, standard error if `keep` has it, and
 /// `/dev/null` in place of the other standard streams. Its exit code is `body`'s result.
 ///
@@ -23,8 +27,8 @@ pub fn fork_apart(keep: &[RawFd], body: impl FnOnce() -> i32) -> io::Result<Pid>
         -1 => Err(io::Error::last_os_error()),
         0 => {
             close_all_but(keep);
-            let code = body();
-            exit_now(code)
+            // A panic must not unwind into frames that belong to the parent. It has said what it had to say.
+            exit_now(catch_unwind(AssertUnwindSafe(body)).unwrap_or(PANICKED))
         }
         pid => Ok(Pid::from_raw(pid)),
     }

@@ -14,16 +14,20 @@ pub fn close_all_but(keep: &[RawFd]) {
     kept.dedup();
     // SAFETY: the process is about to forget every object that owned one of the closed descriptors.
     unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-        for fd in (0..3).filter(|fd| !kept.contains(fd)) {
-            libc::dup2(null, fd);
-        }
         let mut first = 3;
-        for fd in kept.into_iter().filter(|fd| *fd >= 3) {
+        for fd in kept.iter().copied().filter(|fd| *fd >= 3) {
             close_range(first, fd - 1);
             first = fd + 1;
         }
         close_range(first, RawFd::MAX);
+        // Only now: before, there may have been no number left for one more.
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        for fd in (0..3).filter(|fd| !kept.contains(fd)) {
+            libc::dup2(null, fd);
+        }
+        if null > 2 {
+            libc::close(null);
+        }
     }
 }
 
