@@ -17,7 +17,7 @@ const OURS: &str = "--pmi-";
 /// are srun's, and are not looked at. The server ends with srun.
 ///
 /// Programs that load libpmi.so.0 or libpmi2.so.0 find ours; programs with a PMI client of their own (MPICH, Intel MPI,
-/// NVSHMEM, OpenSHMEM) are served on PMI_PORT and PMI_ID by a helper beside each task. For that, pmi-srun sets
+/// NVSHMEM, OpenSHMEM) are served on PMI_PORT and PMI_ID by a helper on each node. For that, pmi-srun sets
 /// SLURM_MPI_TYPE=none and SLURM_TASK_PROLOG for srun; a task prolog that SLURM_TASK_PROLOG names already still runs, and
 /// its words count. srun's own --task-prolog takes the place of both: programs that load our libraries then still find
 /// their server, unless --export keeps the variables from them, but others are not served.
